@@ -1,0 +1,69 @@
+package atrest
+
+import "errors"
+
+// Errors that callers branch on with [errors.Is]. Every package of this module
+// returns these values, wrapped with the operation and the object's name, so
+// that one list serves whatever backend and whatever Vault is in use.
+//
+// None of them, nor any error of this module, carries a secret, a token, or
+// plaintext.
+var (
+	// ErrNotFound means that there is no object of that name.
+	ErrNotFound = errors.New("object not found")
+
+	// ErrExists means that a put, copy or rename that was asked not to
+	// overwrite found an object of that name.
+	ErrExists = errors.New("object already exists")
+
+	// ErrConflict means that the object is no longer the version that the
+	// caller named: someone else has replaced or deleted it. Read it again and
+	// decide again.
+	ErrConflict = errors.New("object has changed")
+
+	// ErrInvalidName means that a name is empty, too long, not valid UTF-8, or
+	// contains a NUL byte. No input or output has happened.
+	ErrInvalidName = errors.New("invalid object name")
+
+	// ErrTooLarge means that a metadata map, an object, or a value exceeds the
+	// limit that the format sets.
+	ErrTooLarge = errors.New("too large")
+
+	// ErrUnsupported means that the backend or the server behind it cannot
+	// keep the promise that was asked for, so it has not been tried.
+	ErrUnsupported = errors.New("not supported by this backend")
+
+	// ErrTampered is the one generic authentication failure: what is stored is
+	// not what was put there under that name in that store. It does not say
+	// which byte. Apart from an attack or a failing disk, the usual cause is a
+	// store opened with another store id or another transit key than the one
+	// it was written with.
+	ErrTampered = errors.New("authentication failed: stored data is damaged, was altered, or belongs elsewhere")
+
+	// ErrKeyNotFound means that Vault has no transit key of that name, or no
+	// transit engine at that mount.
+	ErrKeyNotFound = errors.New("transit key not found")
+
+	// ErrKeyNotDerived means that the transit key exists but was not created
+	// with derived=true. On such a key Vault silently ignores the context, so
+	// that a wrapped key could be moved to another object unnoticed.
+	ErrKeyNotDerived = errors.New("transit key is not derived")
+
+	// ErrKeyVersionTooOld means that a data key is wrapped under a transit key
+	// version below the key's min_decryption_version. Lower that setting,
+	// rewrap, and raise it again.
+	ErrKeyVersionTooOld = errors.New("wrapped under a transit key version that Vault no longer opens")
+
+	// ErrPermission means that Vault, or the storage engine, refused the
+	// operation to the credentials in use.
+	ErrPermission = errors.New("permission denied")
+
+	// ErrVaultSealed means that Vault answered, but is sealed or not
+	// initialised. An operator must unseal it.
+	ErrVaultSealed = errors.New("vault is sealed")
+
+	// ErrVaultUnavailable means that Vault could not be reached, did not
+	// answer in time, or answered with something that is not Vault's protocol.
+	// The operation may be tried again.
+	ErrVaultUnavailable = errors.New("vault is unavailable")
+)
