@@ -60,6 +60,25 @@ func NewSpan(offset, length, bodySize int64, segmentSize int) (Span, error) {
 	return s, nil
 }
 
+// Guess returns the part of a body to fetch for a range of its plaintext before
+// the size of the body is known: the Offset and Length of the Span that NewSpan
+// will most often return. A negative Length is all from Offset on.
+func Guess(offset, length int64, segmentSize int) Span {
+	size := int64(segmentSize)
+	s := Span{Offset: min(segmentAt(min(offset, maxPlain), segmentSize), maxSegments) * size, Length: -1}
+	if length >= 0 && length <= maxPlain-min(offset, maxPlain) {
+		end := offset + max(length, 1)
+		s.Length = (segmentAt(end-1, segmentSize)+1)*size - s.Offset
+	}
+	return s
+}
+
+// maxPlain is more than any body can hold: 2^32 segments of MaxSize.
+const maxPlain = maxSegments * MaxSize
+
+// Cut returns what the span asks for of the plaintext of a whole body.
+func (s Span) Cut(plaintext []byte) []byte { return plaintext[s.skip:][:s.take] }
+
 // Open returns the plaintext of a whole body that is in memory.
 func (c *Cipher) Open(body []byte) ([]byte, error) {
 	size, err := PlainSize(int64(len(body)), c.size)

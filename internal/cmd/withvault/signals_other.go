@@ -1,0 +1,15 @@
+//go:build !unix
+
+package main
+
+import (
+	"os"
+	"syscall"
+)
+
+func forwarded() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }
+
+func fromTerminal(os.Signal) bool { return false }
+
+// endedBySignal is always false: there are no signals here to end a process.
+func endedBySignal(*os.ProcessState) (int, bool) { return 0, false }

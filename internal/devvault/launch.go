@@ -1,0 +1,148 @@
+package devvault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+)
+
+// launch writes the configuration, starts a process and waits until it
+// answers, sealed. The first launch fixes the server's address.
+//
+// A port is never free for sure until the server itself has bound it. Our own
+// build is given port 0 and says which it got. Another is given a port that
+// was free a moment ago, and if that is gone, the next one; on a restart the
+// port is fixed, so we wait for whoever holds it, most likely the local end of
+// a short connection, to let go.
+func (s *Server) launch(ctx context.Context) error {
+	for {
+		address, err := s.nextAddress()
+		if err != nil {
+			return err
+		}
+		err = s.launchAt(ctx, address)
+		if !errors.Is(err, errAddressInUse) {
+			return err
+		}
+		if err := pause(ctx); err != nil {
+			return fmt.Errorf("no port to listen on: %w", err)
+		}
+	}
+}
+
+// nextAddress is the address for the next attempt to start.
+func (s *Server) nextAddress() (string, error) {
+	switch {
+	case s.addr != "":
+		return s.addr, nil
+	case s.binary.ours:
+		return "127.0.0.1:0", nil
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("looking for a free port: %w", err)
+	}
+	if err := l.Close(); err != nil {
+		return "", fmt.Errorf("looking for a free port: %w", err)
+	}
+	return l.Addr().String(), nil
+}
+
+func (s *Server) launchAt(ctx context.Context, address string) error {
+	if err := os.WriteFile(s.configPath(), []byte(s.config(address)), 0o600); err != nil {
+		return fmt.Errorf("writing the configuration: %w", err)
+	}
+	out := newOutput(s.log)
+	p, err := startProcess(s.binary.path, []string{"server", "-config=" + s.configPath()}, childEnv(), out)
+	if err != nil {
+		return err
+	}
+	bound, err := awaitStart(ctx, p, out, address)
+	if err != nil {
+		return errors.Join(err, p.stop(stopTimeout))
+	}
+	s.addr, s.process = bound, p
+	return s.awaitHealth(ctx, isAnswering)
+}
+
+// awaitStart waits for the line that says that the server runs, and returns
+// the address it listens on.
+func awaitStart(ctx context.Context, p *process, out *output, address string) (string, error) {
+	select {
+	case <-out.started:
+	case <-p.done:
+		return "", startFailure(out)
+	case <-ctx.Done():
+		return "", fmt.Errorf("the server did not start: %w; it printed:\n%s", context.Cause(ctx), out.tail())
+	}
+	if !strings.HasSuffix(address, ":0") {
+		return address, nil
+	}
+	bound := out.address()
+	if bound == "" {
+		return "", fmt.Errorf("the server did not print the address it listens on; it printed:\n%s", out.tail())
+	}
+	return bound, nil
+}
+
+// errAddressInUse means that another process has the port.
+var errAddressInUse = errors.New("address already in use")
+
+// startFailure makes an error of what a server printed before it gave up.
+func startFailure(out *output) error {
+	tail := out.tail()
+	if strings.Contains(tail, errAddressInUse.Error()) {
+		return errAddressInUse
+	}
+	return fmt.Errorf("the server exited at once; it printed:\n%s", tail)
+}
+
+// childEnv is our environment without the variables by which Vault and OpenBao
+// let it override the configuration file, or find a real server's token.
+func childEnv() []string {
+	var env []string
+	for _, entry := range os.Environ() {
+		if strings.HasPrefix(entry, "VAULT_") || strings.HasPrefix(entry, "BAO_") {
+			continue
+		}
+		env = append(env, entry)
+	}
+	return env
+}
+
+// config is the server's configuration, in the part of the language that all
+// three servers share. Locking memory is off because it needs privileges that
+// a test has no reason to have.
+func (s *Server) config(address string) string {
+	storage := `storage "inmem" {}`
+	if path := s.data.vaultPath(); path != "" {
+		storage = fmt.Sprintf("storage \"file\" {\n  path = %q\n}", path)
+	}
+	return fmt.Sprintf(`%s
+listener "tcp" {
+  address     = %q
+  tls_disable = true
+}
+disable_mlock = true
+log_level     = "info"
+`, storage, address)
+}
+
+// pollInterval is the pause between two looks at a condition.
+const pollInterval = 20 * time.Millisecond
+
+// pause waits for one poll interval, or until ctx ends.
+func pause(ctx context.Context) error {
+	timer := time.NewTimer(pollInterval)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,163 @@
+package storage
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/atrest/atrest"
+	"github.com/atrest/atrest/internal/segment"
+)
+
+// The labels of docs/format.md, "Keys", one for each use of a data key.
+const (
+	contextLabel  = "atrest object v1"
+	bodyInfo      = "atrest body v1"
+	metadataInfo  = "atrest metadata v1"
+	headerKeyInfo = "atrest header v1"
+
+	maxID = 255
+)
+
+// keyContext returns what binds a data key to this store and the object's name.
+func (s *Store) keyContext(name string) []byte {
+	h := sha256.New()
+	for _, part := range []string{contextLabel, s.id, name} {
+		h.Write(binary.BigEndian.AppendUint16(nil, uint16(len(part))))
+		h.Write([]byte(part))
+	}
+	return h.Sum(nil)
+}
+
+func newDataKey() []byte {
+	key := make([]byte, segment.KeySize)
+	rand.Read(key) // never fails: it would end the program
+	return key
+}
+
+// wrap returns the mutable part of a header for the object's data key.
+func (s *Store) wrap(ctx context.Context, name string, dataKey []byte) (wrappedKey, error) {
+	text, err := s.keys.Wrap(ctx, dataKey, s.keyContext(name))
+	if err != nil {
+		return wrappedKey{}, fmt.Errorf("wrap data key: %w", err)
+	}
+	return parseWrapped(text)
+}
+
+// unwrap returns the data key of an object, having made sure that the immutable
+// part of the header is what was made with it.
+func (s *Store) unwrap(ctx context.Context, name string, h *header) ([]byte, error) {
+	if err := s.checkKeyName(h); err != nil {
+		return nil, err
+	}
+	dataKey, err := s.keys.Unwrap(ctx, h.wrapped.text(), s.keyContext(name))
+	if err != nil {
+		return nil, fmt.Errorf("unwrap data key: %w", err)
+	}
+	if len(dataKey) != segment.KeySize {
+		clear(dataKey)
+		return nil, atrest.ErrTampered
+	}
+	if err := h.immutable.check(dataKey); err != nil {
+		clear(dataKey)
+		return nil, err
+	}
+	return dataKey, nil
+}
+
+// checkKeyName refuses a header that names another transit key than ours.
+func (s *Store) checkKeyName(h *header) error {
+	if h.mount != s.mount || h.key != s.key {
+		return fmt.Errorf("%w (its header names another transit key than %s/%s)", atrest.ErrTampered, s.mount, s.key)
+	}
+	return nil
+}
+
+// sign sets the tag.
+func (im *immutable) sign(dataKey []byte) error {
+	tag, err := im.mac(dataKey)
+	if err != nil {
+		return err
+	}
+	copy(im.tag[:], tag)
+	return nil
+}
+
+// check compares the tag.
+func (im *immutable) check(dataKey []byte) error {
+	tag, err := im.mac(dataKey)
+	if err != nil {
+		return err
+	}
+	if !hmac.Equal(tag, im.tag[:]) {
+		return atrest.ErrTampered
+	}
+	return nil
+}
+
+func (im *immutable) mac(dataKey []byte) ([]byte, error) {
+	key, err := hkdf.Key(sha256.New, dataKey, nil, headerKeyInfo, sha256.Size)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(key)
+	h := hmac.New(sha256.New, key)
+	h.Write(im.authenticated())
+	return h.Sum(nil), nil
+}
+
+// sealMetadata sets the sealed metadata from its encoding. All other fields
+// but the tag are set already: they are its associated data.
+func (im *immutable) sealMetadata(dataKey, encoded []byte) error {
+	if len(encoded) == 0 {
+		return nil
+	}
+	aead, err := metadataAEAD(dataKey)
+	if err != nil {
+		return err
+	}
+	// The associated data includes the length of what is not sealed yet.
+	im.sealed = make([]byte, len(encoded)+aead.Overhead())
+	im.sealed = aead.Seal(im.sealed[:0], make([]byte, aead.NonceSize()), encoded, im.authenticated()[:sealedAt])
+	return nil
+}
+
+func (im *immutable) openMetadata(dataKey []byte) (Metadata, error) {
+	if len(im.sealed) == 0 {
+		return nil, nil
+	}
+	aead, err := metadataAEAD(dataKey)
+	if err != nil {
+		return nil, err
+	}
+	encoded, err := aead.Open(nil, make([]byte, aead.NonceSize()), im.sealed, im.authenticated()[:sealedAt])
+	if err != nil {
+		return nil, atrest.ErrTampered
+	}
+	defer clear(encoded)
+	return decodeMetadata(encoded)
+}
+
+// metadataAEAD is used for one message, so its nonce can be zero.
+func metadataAEAD(dataKey []byte) (cipher.AEAD, error) {
+	key, err := hkdf.Key(sha256.New, dataKey, nil, metadataInfo, segment.KeySize)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(key)
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+func (s *Store) bodyCipher(dataKey []byte, im *immutable) (*segment.Cipher, error) {
+	return segment.NewCipher(dataKey, im.prefix, bodyInfo, im.segmentSize, s.pool)
+}

@@ -1,0 +1,270 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+
+	"github.com/atrest/atrest"
+	"github.com/atrest/atrest/backend"
+)
+
+const (
+	// rewrapChunk is how many objects go through a rewrap together. Vault's
+	// rate grows little beyond batches of a hundred, and what is listed and not
+	// yet done is held in memory.
+	rewrapChunk = 512
+
+	// rewrapWriters is how many headers of a chunk are read or written at a
+	// time, so that a backend's latency is not paid one by one.
+	rewrapWriters = 16
+)
+
+// RewrapOptions say what to rewrap. A nil *RewrapOptions is the zero one.
+type RewrapOptions struct {
+	// Prefix and After are those of [ListOptions].
+	Prefix, After string
+	// Concurrency is how many batches are under way at a time; zero means 4.
+	Concurrency int
+	// Progress, if not nil, is called after each batch, never concurrently.
+	Progress func(RewrapProgress)
+	// Failed, if not nil, is called for each object that could not be
+	// rewrapped, never concurrently.
+	Failed func(name string, err error)
+}
+
+// RewrapProgress counts the objects of a rewrap.
+type RewrapProgress struct {
+	// KeyVersion is the newest version of the transit key when it began.
+	KeyVersion uint32
+	// Rewrapped were under an older version and no longer are.
+	Rewrapped int64
+	// Current were under that version or a newer one already.
+	Current int64
+	// Failed could not be rewrapped; they are as they were.
+	Failed int64
+	// Last is the name up to which, in the order of listings, all is done. As
+	// RewrapOptions.After it makes another Rewrap go on from there.
+	Last string
+}
+
+// Rewrap brings the data keys of all objects to the newest version of the
+// transit key, after that has been rotated. Only headers are rewritten: bodies
+// are neither read nor encrypted again, and no plaintext key leaves Vault.
+//
+// Objects stay readable throughout, and each header is replaced atomically. A
+// Rewrap that ends early, for whatever reason, has done no harm, and a second
+// one skips what is done by looking at the headers alone. Objects that are
+// replaced or deleted meanwhile are left to whoever did that.
+//
+// An object that can't be rewrapped is reported and passed over; Rewrap then
+// returns an error that wraps the first such error, and the counts. What is not
+// about one object, such as a sealed Vault, ends it.
+func (s *Store) Rewrap(ctx context.Context, opts *RewrapOptions) (RewrapProgress, error) {
+	if opts == nil {
+		opts = new(RewrapOptions)
+	}
+	var progress RewrapProgress
+	latest, err := s.keys.LatestVersion(ctx)
+	if err != nil {
+		return progress, fmt.Errorf("storage: rewrap: %w", err)
+	}
+	progress.KeyVersion = latest
+	progress.Last = opts.After
+
+	chunks := chunked(s.blobs.List(ctx, opts.Prefix, opts.After), rewrapChunk)
+	outcomes := ordered(ctx, chunks, orDefault(opts.Concurrency, 4), func(ctx context.Context, chunk []backend.Entry) *outcome {
+		return s.rewrapChunk(ctx, chunk, latest)
+	})
+	var first error
+	for o, err := range outcomes {
+		if err == nil {
+			err = o.fatal
+		}
+		if err != nil {
+			return progress, fmt.Errorf("storage: rewrap: %w", err)
+		}
+		progress.add(o)
+		for _, f := range o.failed {
+			if first == nil {
+				first = opError("rewrap", f.name, f.err)
+			}
+			if opts.Failed != nil {
+				opts.Failed(f.name, f.err)
+			}
+		}
+		if opts.Progress != nil {
+			opts.Progress(progress)
+		}
+	}
+	if first != nil {
+		return progress, fmt.Errorf("%d objects could not be rewrapped, the first: %w", progress.Failed, first)
+	}
+	return progress, nil
+}
+
+func (p *RewrapProgress) add(o *outcome) {
+	p.Rewrapped += o.rewrapped
+	p.Current += o.current
+	p.Failed += int64(len(o.failed))
+	p.Last = o.last
+}
+
+// An outcome is what became of a chunk.
+type outcome struct {
+	rewrapped, current int64
+	failed             []failure
+	last               string
+	fatal              error // ends the rewrap
+}
+
+type failure struct {
+	name string
+	err  error
+}
+
+// settle files an error of one object, or of everything.
+func (o *outcome) settle(name string, err error) {
+	switch {
+	case errors.Is(err, atrest.ErrNotFound): // deleted since it was listed
+	case isObjectError(err):
+		o.failed = append(o.failed, failure{name, err})
+	case o.fatal == nil:
+		o.fatal = opError("rewrap", name, err)
+	}
+}
+
+// rewrapChunk goes over a chunk, and over what has been replaced while it did,
+// until nothing is left.
+func (s *Store) rewrapChunk(ctx context.Context, chunk []backend.Entry, latest uint32) *outcome {
+	o := &outcome{last: chunk[len(chunk)-1].Name}
+	for range attempts {
+		chunk = s.rewrapRound(ctx, chunk, latest, o)
+		if len(chunk) == 0 || o.fatal != nil {
+			return o
+		}
+	}
+	for _, entry := range chunk {
+		o.settle(entry.Name, fmt.Errorf("%w again and again", atrest.ErrConflict))
+	}
+	return o
+}
+
+// rewrapRound rewraps the entries that are under an older version than latest
+// and returns, without their headers, those that changed under its hands.
+func (s *Store) rewrapRound(ctx context.Context, chunk []backend.Entry, latest uint32, o *outcome) (again []backend.Entry) {
+	updates, headers := s.outdated(ctx, chunk, latest, o)
+	if len(updates) == 0 || o.fatal != nil {
+		return nil
+	}
+	wrapped := make([]string, len(updates))
+	contexts := make([][]byte, len(updates))
+	for i := range updates {
+		wrapped[i], contexts[i] = headers[i].wrapped.text(), s.keyContext(updates[i].Name)
+	}
+	rewrapped, errs := s.keys.RewrapBatch(ctx, wrapped, contexts)
+	each(len(updates), func(i int) {
+		if errs[i] == nil {
+			errs[i] = s.setWrapped(ctx, &updates[i], headers[i], rewrapped[i])
+		}
+	})
+	for i, err := range errs {
+		switch {
+		case err == nil:
+			o.rewrapped++
+		case errors.Is(err, atrest.ErrConflict):
+			again = append(again, backend.Entry{Name: updates[i].Name})
+		default:
+			o.settle(updates[i].Name, err)
+		}
+	}
+	return again
+}
+
+// outdated picks the entries that need a rewrap.
+func (s *Store) outdated(ctx context.Context, chunk []backend.Entry, latest uint32, o *outcome) (updates []backend.HeaderUpdate, headers []*header) {
+	errs := make([]error, len(chunk))
+	gone := make([]bool, len(chunk))
+	each(len(chunk), func(i int) { gone[i], errs[i] = s.complete(ctx, &chunk[i]) })
+	for i, entry := range chunk {
+		if gone[i] {
+			continue
+		}
+		h, err := s.parseOwn(entry.Header, errs[i])
+		switch {
+		case err != nil:
+			o.settle(entry.Name, err)
+		case h.wrapped.version >= latest:
+			o.current++
+		default:
+			updates = append(updates, backend.HeaderUpdate{Name: entry.Name, Version: entry.Version, Old: entry.Header})
+			headers = append(headers, h)
+		}
+	}
+	return updates, headers
+}
+
+// parseOwn parses the header of an object of this store, unless fetching it
+// failed.
+func (s *Store) parseOwn(b []byte, err error) (*header, error) {
+	if err != nil {
+		return nil, err
+	}
+	h, err := parseHeader(b)
+	if err != nil {
+		return nil, err
+	}
+	return h, s.checkKeyName(h)
+}
+
+// setWrapped replaces the wrapped key of a header that nobody has changed since.
+func (s *Store) setWrapped(ctx context.Context, update *backend.HeaderUpdate, h *header, text string) error {
+	w, err := parseWrapped(text)
+	if err != nil {
+		return err
+	}
+	h.wrapped = w
+	update.New = h.marshal()
+	return s.blobs.SetHeader(ctx, *update)
+}
+
+// chunked gathers the items of a sequence into slices of up to n.
+func chunked[T any](seq iter.Seq2[T, error], n int) iter.Seq2[[]T, error] {
+	return func(yield func([]T, error) bool) {
+		var chunk []T
+		for item, err := range seq {
+			if err != nil {
+				// What was listed before the error is still worth doing.
+				if len(chunk) == 0 || yield(chunk, nil) {
+					yield(nil, err)
+				}
+				return
+			}
+			if chunk = append(chunk, item); len(chunk) == n {
+				if !yield(chunk, nil) {
+					return
+				}
+				chunk = nil
+			}
+		}
+		if len(chunk) > 0 {
+			yield(chunk, nil)
+		}
+	}
+}
+
+// each calls f(0) to f(n-1) on up to rewrapWriters goroutines.
+func each(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	workers := min(n, rewrapWriters)
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < n; i += workers {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,101 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/atrest/atrest"
+)
+
+// VerifyOptions say what to verify. A nil *VerifyOptions is the zero one.
+type VerifyOptions struct {
+	// Prefix and After are those of [ListOptions]. An interrupted verification
+	// goes on after the last name that it yielded.
+	Prefix, After string
+	// Concurrency is how many objects are read at a time; zero means 16.
+	Concurrency int
+}
+
+// Verify reads every object to its end and yields what it found: its Info, all
+// of it authenticated, or its name and an error, which is ErrTampered if the
+// object is not what was put there. A bad object does not end the loop. An error
+// that is not about one object, such as a sealed Vault or a listing that breaks
+// off, does, and comes with an empty Info.
+//
+// Objects are yielded in the order of listings. What is put or deleted
+// meanwhile may or may not be verified.
+func (s *Store) Verify(ctx context.Context, opts *VerifyOptions) iter.Seq2[Info, error] {
+	if opts == nil {
+		opts = new(VerifyOptions)
+	}
+	type verdict struct {
+		info Info
+		err  error
+	}
+	names := s.names(ctx, opts.Prefix, opts.After)
+	verdicts := ordered(ctx, names, orDefault(opts.Concurrency, 16), func(ctx context.Context, name string) verdict {
+		info, err := s.verifyOne(ctx, name)
+		return verdict{info, err}
+	})
+	return func(yield func(Info, error) bool) {
+		for v, err := range verdicts {
+			switch {
+			case err != nil:
+				yield(Info{}, fmt.Errorf("storage: verify: %w", err))
+				return
+			case errors.Is(v.err, atrest.ErrNotFound):
+				continue // deleted since it was listed
+			case v.err != nil && !isObjectError(v.err):
+				yield(Info{}, v.err)
+				return
+			}
+			if !yield(v.info, v.err) {
+				return
+			}
+		}
+	}
+}
+
+func (s *Store) verifyOne(ctx context.Context, name string) (Info, error) {
+	r, err := s.Get(ctx, name)
+	if err != nil {
+		return Info{Name: name}, err
+	}
+	defer r.Close()
+	if _, err := r.WriteTo(io.Discard); err != nil {
+		return Info{Name: name}, err
+	}
+	return r.Info(), nil
+}
+
+// names yields the names of a listing.
+func (s *Store) names(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for entry, err := range s.blobs.List(ctx, prefix, after) {
+			if !yield(entry.Name, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// isObjectError reports whether an error is about one object, so that others
+// may fare better.
+func isObjectError(err error) bool {
+	return isDamage(err) || errors.Is(err, atrest.ErrConflict) ||
+		errors.Is(err, atrest.ErrKeyVersionTooOld) || errors.Is(err, atrest.ErrTooLarge)
+}
+
+func isDamage(err error) bool { return errors.Is(err, atrest.ErrTampered) }
+
+func isGone(err error) bool { return errors.Is(err, atrest.ErrNotFound) }
+
+func orDefault(n, otherwise int) int {
+	if n <= 0 {
+		return otherwise
+	}
+	return n
+}
