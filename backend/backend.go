@@ -166,8 +166,9 @@ type Attrs struct {
 type Object struct {
 	Attrs
 	Header []byte
-	// Body yields exactly the bytes selected and then io.EOF. If fewer are
-	// there than Attrs.Size promises, it fails with io.ErrUnexpectedEOF.
+	// Body yields exactly the bytes selected and then io.EOF. If the engine holds
+	// fewer than Attrs.Size promises, it fails with ErrTampered; if they were
+	// lost on the way here, with another error.
 	Body io.ReadCloser
 }
 

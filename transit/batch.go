@@ -1,0 +1,186 @@
+package transit
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"github.com/atrest/atrest"
+)
+
+// operation is one of transit's batch operations.
+type operation struct {
+	name  string // in the path
+	input string // the name of an item's input
+	head  string // of the body
+}
+
+// neverCreate is a key type that does not exist. Vault looks at the type in an
+// encrypt request only if it is about to create the key, and refuses this one
+// (pathEncryptWrite in Vault 1.13's and OpenBao's path_encrypt.go).
+const neverCreate = "none-of-atrest-creates-keys"
+
+// partial_failure_response_code lets Vault answer 200 if only some items
+// failed. rewrap always does.
+var (
+	encryptOp = operation{"encrypt", "plaintext",
+		`{"type":"` + neverCreate + `","partial_failure_response_code":200,"batch_input":[`}
+	decryptOp = operation{"decrypt", "ciphertext", `{"partial_failure_response_code":200,"batch_input":[`}
+	rewrapOp  = operation{"rewrap", "ciphertext", `{"batch_input":[`}
+)
+
+// item is one item of a batch: a data key to encrypt, or a wrapped key.
+type item struct {
+	secret  []byte
+	wrapped string
+	context []byte
+}
+
+func (x item) wipe() { wipe(x.secret) }
+
+func (w *Wrapper) encrypt(ctx context.Context, items []item) ([]string, []error) {
+	results, errs, _ := w.batch(ctx, encryptOp, items)
+	return wrappedKeys(results, errs)
+}
+
+func (w *Wrapper) decrypt(ctx context.Context, items []item) ([][]byte, []error) {
+	results, errs, _ := w.batch(ctx, decryptOp, items)
+	keys := make([][]byte, len(results))
+	for i, r := range results {
+		keys[i] = r.Plaintext
+		if errs[i] == nil && len(keys[i]) == 0 {
+			errs[i] = errGarbage("an item without a plaintext")
+		}
+	}
+	return keys, errs
+}
+
+// wrappedKeys takes the wrapped keys out of the results and checks each: what
+// is stored instead of a wrapped key is an object lost.
+func wrappedKeys(results []result, errs []error) ([]string, []error) {
+	wrapped := make([]string, len(results))
+	for i, r := range results {
+		if errs[i] != nil {
+			continue
+		}
+		if _, err := parseWrapped(r.Ciphertext); err != nil {
+			errs[i] = errGarbage("a wrapped key " + err.Error())
+			continue
+		}
+		wrapped[i] = r.Ciphertext
+	}
+	return wrapped, errs
+}
+
+// batch makes one request of items and returns one result or error for each.
+// If the request as a whole was refused, and not for a reason that concerns
+// all items, it is made again in halves, down to the item at fault. fatal is
+// the error of a request that failed for a reason that is no item's.
+func (w *Wrapper) batch(ctx context.Context, op operation, items []item) (results []result, errs []error, fatal error) {
+	results, err := w.exchange(ctx, op, items)
+	f, ok := errors.AsType[*failure](err)
+	refused := ok && f.refused
+	switch {
+	case refused && len(items) > 1:
+		return w.halves(ctx, op, items)
+	case err != nil:
+		if !refused {
+			fatal = err
+		}
+		return make([]result, len(items)), slices.Repeat([]error{err}, len(items)), fatal
+	}
+	errs = make([]error, len(items))
+	for i, r := range results {
+		if r.Error != "" {
+			errs[i] = itemError(r.Error)
+		}
+	}
+	return results, errs, nil
+}
+
+func (w *Wrapper) halves(ctx context.Context, op operation, items []item) ([]result, []error, error) {
+	half := len(items) / 2
+	results1, errs1, fatal1 := w.batch(ctx, op, items[:half])
+	results2, errs2, fatal2 := w.batch(ctx, op, items[half:])
+	return append(results1, results2...), append(errs1, errs2...), errors.Join(fatal1, fatal2)
+}
+
+// exchange sends one batch and returns as many results as there are items.
+func (w *Wrapper) exchange(ctx context.Context, op operation, items []item) ([]result, error) {
+	// A reference of its own for each item and request: should an answer get
+	// mixed up on its way, no object gets another one's key.
+	nonce := rand.Text()[:13] // 65 bits
+	body := &secretBody{data: encodeBatch(op, nonce, items)}
+	defer body.wipe()
+	data, err := ask[batchResults](ctx, w.vault, request{
+		method: http.MethodPut, path: w.mount + "/" + op.name + "/" + w.key, capability: "update", body: body,
+	})
+	if err != nil {
+		return nil, w.explain(ctx, op, err)
+	}
+	if data == nil {
+		return nil, errGarbage("an answer without data")
+	}
+	if err := checkResults(data.Results, nonce, len(items)); err != nil {
+		for _, r := range data.Results {
+			wipe(r.Plaintext)
+		}
+		return nil, err
+	}
+	return data.Results, nil
+}
+
+// explain finds out what a refused encrypt means. Under a policy without
+// "create", Vault answers "permission denied" if the key is missing.
+func (w *Wrapper) explain(ctx context.Context, op operation, err error) error {
+	if op == encryptOp && errors.Is(err, atrest.ErrPermission) {
+		if _, missing := w.readKey(ctx); errors.Is(missing, atrest.ErrKeyNotFound) {
+			return missing
+		}
+	}
+	return err
+}
+
+func checkResults(results []result, nonce string, items int) error {
+	if len(results) != items {
+		return errGarbage(strconv.Itoa(len(results)) + " results for " + strconv.Itoa(items) + " items")
+	}
+	for i, r := range results {
+		// Vault before 1.12 does not return the reference.
+		if r.Reference != "" && r.Reference != reference(nonce, i) {
+			return errGarbage("the answer to another request")
+		}
+	}
+	return nil
+}
+
+func reference(nonce string, i int) string { return nonce + "-" + strconv.Itoa(i) }
+
+// encodeBatch writes the request's JSON into one buffer that never grows, so
+// that no copy of a data key is left behind. Nothing in it needs escaping.
+func encodeBatch(op operation, nonce string, items []item) []byte {
+	size := len(op.head) + 2
+	for _, x := range items {
+		size += 128 + len(x.wrapped) + base64.StdEncoding.EncodedLen(len(x.secret)) +
+			base64.StdEncoding.EncodedLen(len(x.context))
+	}
+	b := append(make([]byte, 0, size), op.head...)
+	for i, x := range items {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, `{"reference":"`+nonce+"-"...)
+		b = strconv.AppendInt(b, int64(i), 10)
+		b = append(b, `","context":"`...)
+		b = base64.StdEncoding.AppendEncode(b, x.context)
+		b = append(b, `","`+op.input+`":"`...)
+		b = append(b, x.wrapped...)
+		b = base64.StdEncoding.AppendEncode(b, x.secret)
+		b = append(b, `"}`...)
+	}
+	return append(b, `]}`...)
+}
