@@ -53,26 +53,31 @@ const MaxVersion = 255
 //
 // A name is any non-empty valid UTF-8 string without NUL whose escaped form
 // (see [Escape]) is at most [MaxEscapedName] bytes long. Every method checks
-// this before any input or output and returns ErrInvalidName.
+// this before any input or output and returns ErrInvalidName, List likewise for
+// a prefix or an after that cannot begin a name.
 //
 // # Errors and cancellation
 //
-// Errors are those of package atrest, to be told apart with errors.Is. When
-// ctx ends, a method returns an error for which errors.Is finds ctx.Err(), and
-// leaves nothing behind. All methods may be called concurrently.
+// Errors are those of package atrest, to be told apart with errors.Is. Where
+// several apply, any of them may be returned. A header longer than MaxHeader is
+// ErrTooLarge. When ctx ends before a method is done, also in the midst of a
+// body or of a listing, it returns an error for which errors.Is finds ctx.Err(),
+// has changed nothing, and leaves nothing behind. If a body panics, nothing is
+// changed and no lock stays held. All methods may be called concurrently.
 type Blobs interface {
 	// Put stores an object under name, replacing any that is there if cond
 	// allows, and returns its new content version.
 	//
 	// The body is read to EOF, exactly once, and not closed. If the body has a
-	// method Len() int, as bytes.Reader has, it tells the size beforehand. An
+	// method Len() int, as bytes.Reader has, it tells the size beforehand; if
+	// that turns out to be wrong, Put stores what it read to EOF or fails. An
 	// error from the body other than io.EOF is returned so that errors.Is and
 	// errors.As find it, and the old object stays. Memory in use does not grow
 	// with the size of the body.
 	//
-	// It returns ErrExists or ErrConflict where cond is not met, ErrUnsupported
-	// where cond can't be checked atomically, and ErrTooLarge for a header longer
-	// than MaxHeader.
+	// It returns ErrExists or ErrConflict where cond is not met, ErrConflict also
+	// where cond names a version and there is no object, and ErrUnsupported where
+	// cond can't be checked atomically.
 	Put(ctx context.Context, name string, header []byte, body io.Reader, cond Condition) (Version, error)
 
 	// Get returns the header and, as a stream, the part of the body that rng
@@ -89,7 +94,10 @@ type Blobs interface {
 	// SetHeader replaces the header of one content version if it still is what
 	// the caller read: a compare-and-swap over the version and the old header.
 	// It returns ErrConflict if the object is gone, has another version, or has
-	// another header. It never touches the body.
+	// another header, and ErrUnsupported if the engine can't tell atomically. An
+	// engine that can compare the version atomically, but not the header, looks at
+	// the header just before, and its documentation says so. The body is never
+	// touched.
 	SetHeader(ctx context.Context, update HeaderUpdate) error
 
 	// Copy makes the body of src, of content version srcVersion, available
@@ -99,13 +107,13 @@ type Blobs interface {
 	//
 	// It returns ErrNotFound if src is not there, ErrConflict if src is of
 	// another version or cond.IfVersion is not met, and ErrExists if cond.IfAbsent
-	// is not met.
+	// is not met. An empty srcVersion is no version: ErrConflict.
 	Copy(ctx context.Context, dst, src string, srcVersion Version, header []byte, cond Condition) (Version, error)
 
-	// Delete removes the object. A name that is not there is a success,
-	// whatever cond says, so that a Delete may be repeated. A version that
-	// differs from cond.IfVersion is ErrConflict; cond.IfAbsent is meaningless
-	// here and is ErrUnsupported.
+	// Delete removes the object. A name that is not there is a success, also
+	// where cond names a version, so that a Delete may be repeated. An object of
+	// another version than cond.IfVersion is ErrConflict; cond.IfAbsent makes no
+	// sense here and is ErrUnsupported.
 	Delete(ctx context.Context, name string, cond Condition) error
 
 	// List yields the objects whose names begin with prefix and whose escaped
@@ -168,7 +176,8 @@ type Object struct {
 	Header []byte
 	// Body yields exactly the bytes selected and then io.EOF. If the engine holds
 	// fewer than Attrs.Size promises, it fails with ErrTampered; if they were
-	// lost on the way here, with another error.
+	// lost on the way here, with another error. Read fails after Close; Close may
+	// be called again.
 	Body io.ReadCloser
 }
 
@@ -176,8 +185,9 @@ type Object struct {
 type Entry struct {
 	Attrs
 	Name string
-	// Header is nil where the engine's listing does not include it. A Get with
-	// the zero Range fetches it then.
+	// Header is nil where the engine's listing does not include it, and Version
+	// is empty as well where the object is damaged. A Get with the zero Range
+	// fetches them then, or tells what is wrong.
 	Header []byte
 }
 
