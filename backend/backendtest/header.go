@@ -112,9 +112,6 @@ func (s suite) testHeaderConflict(t *testing.T) {
 }
 
 func (s suite) testSetHeaderRaces(t *testing.T) {
-	if s.NoConditions {
-		t.Skip("the Config says that SetHeader is no atomic compare-and-swap here")
-	}
 	t.Run("SameOld", s.testHeaderRace)
 	t.Run("AgainstPut", s.testHeaderAgainstPut)
 	t.Run("AgainstDelete", s.testHeaderAgainstDelete)

@@ -13,9 +13,6 @@ import (
 const contenders = 20
 
 func (s suite) testRaces(t *testing.T) {
-	if s.NoConditions {
-		t.Skip("the engine refuses all conditions, as the group Conditions has checked, so that there is nothing to race for")
-	}
 	for _, size := range []int64{1000, 6 * mib} {
 		t.Run(fmt.Sprintf("Put of %d", size), func(t *testing.T) {
 			t.Run("IfAbsent", func(t *testing.T) { t.Parallel(); s.racePut(t, size, false) })
