@@ -1,0 +1,117 @@
+package storage_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"os"
+
+	"github.com/atrest/atrest"
+	"github.com/atrest/atrest/storage"
+)
+
+func ExampleStore_Put() {
+	var (
+		ctx   context.Context
+		store *storage.Store
+	)
+	file, err := os.Open("backup.tar")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer file.Close()
+	info, err := store.Put(ctx, "backups/monday", file, &storage.PutOptions{
+		Metadata: storage.Metadata{"host": "db-1"},
+		IfAbsent: true,
+	})
+	if errors.Is(err, atrest.ErrExists) {
+		log.Fatal("monday's backup has been made already")
+	} else if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(info.Size, "bytes are stored")
+}
+
+func ExampleStore_Get() {
+	var (
+		ctx   context.Context
+		store *storage.Store
+	)
+	r, err := store.Get(ctx, "backups/monday")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close()
+	file, err := os.Create("backup.tar.tmp")
+	if err != nil {
+		log.Fatal(err)
+	}
+	// The copy is whole, and what was put, only if Copy returns nil.
+	if _, err := io.Copy(file, r); err != nil {
+		log.Fatal(err)
+	}
+	if err := errors.Join(file.Close(), os.Rename(file.Name(), "backup.tar")); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// Change a secret only if nobody else has since it was read.
+func ExampleStore_PutBytes() {
+	var (
+		ctx   context.Context
+		store *storage.Store
+	)
+	for {
+		old, info, err := store.GetBytes(ctx, "counter")
+		if err != nil {
+			log.Fatal(err)
+		}
+		_, err = store.PutBytes(ctx, "counter", append(old, '+'), &storage.PutOptions{IfVersion: info.Version})
+		if errors.Is(err, atrest.ErrConflict) {
+			continue
+		} else if err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
+}
+
+// Serve objects over HTTP. If an object turns out to be damaged half-way, the
+// connection is broken off: the client must not take what it has for the whole.
+func ExampleReader() {
+	var store *storage.Store
+	http.HandleFunc("GET /{name...}", func(w http.ResponseWriter, req *http.Request) {
+		r, err := store.Get(req.Context(), req.PathValue("name"))
+		if errors.Is(err, atrest.ErrNotFound) {
+			http.NotFound(w, req)
+			return
+		} else if err != nil {
+			http.Error(w, "storage fails", http.StatusInternalServerError)
+			return
+		}
+		defer r.Close()
+		w.Header().Set("Content-Length", fmt.Sprint(r.Info().Size))
+		if _, err := r.WriteTo(w); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+	})
+}
+
+func ExampleStore_Verify() {
+	var (
+		ctx   context.Context
+		store *storage.Store
+	)
+	for info, err := range store.Verify(ctx, nil) {
+		switch {
+		case err == nil:
+		case info.Name == "": // not about one object: it has ended early
+			log.Fatal(err)
+		default:
+			log.Printf("%s is damaged: %v", info.Name, err)
+		}
+	}
+}
