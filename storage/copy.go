@@ -15,7 +15,8 @@ type CopyOptions struct {
 	// IfAbsent makes it fail with ErrExists if the destination is taken.
 	IfAbsent bool
 	// IfVersion, if not empty, makes it fail with ErrConflict unless the
-	// destination is there and is of this version.
+	// destination is there and is of this version, or if the source is replaced
+	// meanwhile.
 	IfVersion Version
 }
 
@@ -94,6 +95,9 @@ func (s *Store) tryCopy(ctx context.Context, dst, src string, cond backend.Condi
 		return Info{}, "", fmt.Errorf("from %q: %w", src, err)
 	}
 	if h.wrapped, err = s.wrap(ctx, dst, dataKey); err != nil {
+		return Info{}, "", err
+	}
+	if err := h.immutable.sign(dataKey, s.keyContext(dst)); err != nil {
 		return Info{}, "", err
 	}
 	info.KeyVersion = h.wrapped.version

@@ -17,9 +17,9 @@
 //
 // No method hands out a byte that is not authenticated. Streams authenticate
 // segment by segment, so a Reader may fail with ErrTampered after it has handed
-// out a good beginning; io.EOF means that the whole is good. The size and the
-// version in an [Info] that was not earned by reading to the end are the
-// backend's word; name, metadata and time are authenticated by Get and Stat,
+// out a good beginning; io.EOF means that the whole is good. The size in an
+// [Info] is the backend's word until the object has been read to the end, and the
+// version always is. Name, metadata and time are authenticated by Get and Stat,
 // and by nothing in a listing.
 //
 // What this cannot notice is a rollback: a backend that brings back an older

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -75,12 +74,12 @@ func (s *Store) GetBytes(ctx context.Context, name string) ([]byte, Info, error)
 		return whole.take(), r.info, nil
 	}
 	// The size is not believed: the buffer grows with what has been opened.
-	var b bytes.Buffer
+	var b wipingBuffer
 	if _, err := r.WriteTo(&b); err != nil {
-		clear(b.Bytes())
+		clear(b)
 		return nil, Info{}, err
 	}
-	return b.Bytes(), r.info, nil
+	return b, r.info, nil
 }
 
 // attempts is how often a read of two steps starts again because the object was
@@ -112,19 +111,24 @@ func (s *Store) tryRange(ctx context.Context, name string, offset, length int64)
 		obj.Body.Close()
 		return nil, err
 	}
-	span, err := segment.NewSpan(offset, length, obj.Size, ob.segmentSize)
+	size := obj.Size
+	span, err := segment.NewSpan(offset, length, size, ob.segmentSize)
 	if err != nil {
 		obj.Body.Close()
 		return nil, err
 	}
-	if begin, n := guessed.Clamp(obj.Size); span.Length > 0 && (begin != span.Offset || n != span.Length) {
+	if begin, n := guessed.Clamp(size); span.Length > 0 && (begin != span.Offset || n != span.Length) {
 		obj.Body.Close()
 		obj, err = s.blobs.Get(ctx, name, backend.Range{Offset: span.Offset, Length: span.Length}, ob.info.Version)
 		if err != nil {
 			return nil, err
 		}
+		if obj.Size != size {
+			obj.Body.Close()
+			return nil, fmt.Errorf("%w (one version has two sizes)", atrest.ErrTampered)
+		}
 	}
-	return newReader(ob, obj.Body, span, obj.Size)
+	return newReader(ob, obj.Body, span, size)
 }
 
 // An object is an object whose header has been authenticated.
@@ -180,7 +184,7 @@ func newReader(ob *object, body io.ReadCloser, span segment.Span, bodySize int64
 	}
 	defer body.Close()
 	sealed := make([]byte, bodySize)
-	if _, err := io.ReadFull(body, sealed); err == io.EOF || err == io.ErrUnexpectedEOF {
+	if _, err := segment.ReadFull(body, sealed); err == io.EOF {
 		return nil, fmt.Errorf("%w (body ends early)", atrest.ErrTampered)
 	} else if err != nil {
 		return nil, err
@@ -189,7 +193,7 @@ func newReader(ob *object, body io.ReadCloser, span segment.Span, bodySize int64
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{info: ob.info, plain: newMemoryReader(span.Cut(plaintext)), body: body}, nil
+	return &Reader{info: ob.info, plain: newMemoryReader(plaintext, span.Cut(plaintext)), body: body}, nil
 }
 
 // Info returns what is known of the object.

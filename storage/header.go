@@ -22,6 +22,7 @@ const (
 	macSize        = 32
 	minSealed      = 4 + segment.TagSize
 	maxSealed      = MaxMetadata + segment.TagSize
+	minWrapped     = segment.KeySize + segment.TagSize // no cipher of Vault's makes it shorter
 	maxWrapped     = 192
 	maxKeyName     = 96
 	maxKeyVersion  = math.MaxInt32
@@ -40,8 +41,8 @@ type header struct {
 	key       string
 }
 
-// immutable is the part that never changes while the body exists. The tag
-// covers all of it.
+// immutable is the part that never changes while the body exists, and the tag
+// that covers it and the context: a copy under another name has another tag.
 type immutable struct {
 	segmentSize int
 	micros      uint64 // time of the put

@@ -45,7 +45,7 @@ func newDataKey() []byte {
 func (s *Store) wrap(ctx context.Context, name string, dataKey []byte) (wrappedKey, error) {
 	text, err := s.keys.Wrap(ctx, dataKey, s.keyContext(name))
 	if err != nil {
-		return wrappedKey{}, fmt.Errorf("wrap data key: %w", err)
+		return wrappedKey{}, fmt.Errorf("wrap data key: %w", &keyError{err})
 	}
 	return parseWrapped(text)
 }
@@ -56,15 +56,16 @@ func (s *Store) unwrap(ctx context.Context, name string, h *header) ([]byte, err
 	if err := s.checkKeyName(h); err != nil {
 		return nil, err
 	}
-	dataKey, err := s.keys.Unwrap(ctx, h.wrapped.text(), s.keyContext(name))
+	keyContext := s.keyContext(name)
+	dataKey, err := s.keys.Unwrap(ctx, h.wrapped.text(), keyContext)
 	if err != nil {
-		return nil, fmt.Errorf("unwrap data key: %w", err)
+		return nil, fmt.Errorf("unwrap data key: %w", &keyError{err})
 	}
 	if len(dataKey) != segment.KeySize {
 		clear(dataKey)
 		return nil, atrest.ErrTampered
 	}
-	if err := h.immutable.check(dataKey); err != nil {
+	if err := h.immutable.check(dataKey, keyContext); err != nil {
 		clear(dataKey)
 		return nil, err
 	}
@@ -80,8 +81,8 @@ func (s *Store) checkKeyName(h *header) error {
 }
 
 // sign sets the tag.
-func (im *immutable) sign(dataKey []byte) error {
-	tag, err := im.mac(dataKey)
+func (im *immutable) sign(dataKey, keyContext []byte) error {
+	tag, err := im.mac(dataKey, keyContext)
 	if err != nil {
 		return err
 	}
@@ -90,8 +91,8 @@ func (im *immutable) sign(dataKey []byte) error {
 }
 
 // check compares the tag.
-func (im *immutable) check(dataKey []byte) error {
-	tag, err := im.mac(dataKey)
+func (im *immutable) check(dataKey, keyContext []byte) error {
+	tag, err := im.mac(dataKey, keyContext)
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,9 @@ func (im *immutable) check(dataKey []byte) error {
 	return nil
 }
 
-func (im *immutable) mac(dataKey []byte) ([]byte, error) {
+// mac covers the context too. Vault binds the data key to it already; this keeps
+// the bond if the transit key is ever replaced by one that is not derived.
+func (im *immutable) mac(dataKey, keyContext []byte) ([]byte, error) {
 	key, err := hkdf.Key(sha256.New, dataKey, nil, headerKeyInfo, sha256.Size)
 	if err != nil {
 		return nil, err
@@ -109,6 +112,7 @@ func (im *immutable) mac(dataKey []byte) ([]byte, error) {
 	defer clear(key)
 	h := hmac.New(sha256.New, key)
 	h.Write(im.authenticated())
+	h.Write(keyContext)
 	return h.Sum(nil), nil
 }
 

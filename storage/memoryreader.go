@@ -13,13 +13,16 @@ type memoryReader struct {
 	closed          bool
 }
 
-func newMemoryReader(plaintext []byte) *memoryReader {
-	return &memoryReader{plaintext: plaintext, rest: plaintext}
+// newMemoryReader returns a reader of part, which is a part of plaintext. It
+// wipes all of it in the end.
+func newMemoryReader(plaintext, part []byte) *memoryReader {
+	return &memoryReader{plaintext: plaintext, rest: part}
 }
 
-// take gives the plaintext to the caller, so that Close does not wipe it.
+// take gives what has not been read to the caller, so that Close does not wipe
+// it.
 func (m *memoryReader) take() []byte {
-	p := m.plaintext
+	p := m.rest
 	m.plaintext, m.rest = nil, nil
 	return p
 }
@@ -57,6 +60,20 @@ func (m *memoryReader) Close() error {
 	clear(m.plaintext)
 	m.plaintext, m.rest, m.closed = nil, nil, true
 	return nil
+}
+
+// A wipingBuffer collects plaintext and wipes what it outgrows.
+type wipingBuffer []byte
+
+func (b *wipingBuffer) Write(p []byte) (int, error) {
+	if need := len(*b) + len(p); need > cap(*b) {
+		grown := make([]byte, len(*b), max(need, 2*cap(*b)))
+		copy(grown, *b)
+		clear(*b)
+		*b = grown
+	}
+	*b = append(*b, p...)
+	return len(p), nil
 }
 
 // errorWriter remembers whose error it was.

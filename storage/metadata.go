@@ -2,6 +2,7 @@ package storage
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -27,6 +28,10 @@ func (m Metadata) Format(s fmt.State, _ rune) { fmt.Fprintf(s, "Metadata(%d entr
 
 // LogValue implements slog.LogValuer likewise.
 func (m Metadata) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(m)) }
+
+// MarshalJSON implements json.Marshaler likewise, since that is how JSON logs
+// print structs. To marshal the contents, convert it to a map[string]string.
+func (m Metadata) MarshalJSON() ([]byte, error) { return json.Marshal(fmt.Sprint(m)) }
 
 // encode returns the canonical encoding (docs/format.md, "Metadata"), nil for
 // an empty map.

@@ -8,8 +8,9 @@ import (
 
 // ordered applies f to each item of a sequence on up to n goroutines, and
 // yields the results in the order of the items. An error of the sequence is
-// yielded in its place. All goroutines have ended when the loop over it has.
-func ordered[In, Out any](ctx context.Context, seq iter.Seq2[In, error], n int, f func(context.Context, In) Out) iter.Seq2[Out, error] {
+// yielded in its place. The sequence is made with a context that ends with the
+// loop, and all goroutines have ended when the loop has.
+func ordered[In, Out any](ctx context.Context, seq func(context.Context) iter.Seq2[In, error], n int, f func(context.Context, In) Out) iter.Seq2[Out, error] {
 	return func(yield func(Out, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		var wg sync.WaitGroup
@@ -21,11 +22,12 @@ func ordered[In, Out any](ctx context.Context, seq iter.Seq2[In, error], n int, 
 			err error
 		}
 		// A result takes its place in the queue before its work begins, so the
-		// queue's length bounds the goroutines too.
-		queue := make(chan chan result, n)
+		// queue's length, and the one that the consumer waits for, bound the
+		// goroutines too.
+		queue := make(chan chan result, n-1)
 		wg.Go(func() {
 			defer close(queue)
-			for item, err := range seq {
+			for item, err := range seq(ctx) {
 				place := make(chan result, 1)
 				select {
 				case queue <- place:

@@ -3,7 +3,7 @@ package storage
 import (
 	"bytes"
 	"context"
-	"fmt"
+	"errors"
 	"io"
 	"time"
 
@@ -18,7 +18,8 @@ type PutOptions struct {
 	// IfAbsent makes the put fail with ErrExists if the name is taken.
 	IfAbsent bool
 	// IfVersion, if not empty, makes the put fail with ErrConflict unless the
-	// object is there and is of this version.
+	// object is there and is of this version. Mind that the Info of a failed call
+	// has an empty Version, which is no condition.
 	IfVersion Version
 }
 
@@ -67,7 +68,7 @@ func (s *Store) put(ctx context.Context, name string, src io.Reader, opts *PutOp
 	if err := h.immutable.sealMetadata(dataKey, encoded); err != nil {
 		return Info{}, err
 	}
-	if err := h.immutable.sign(dataKey); err != nil {
+	if err := h.immutable.sign(dataKey, s.keyContext(name)); err != nil {
 		return Info{}, err
 	}
 	if h.wrapped, err = s.wrap(ctx, name, dataKey); err != nil {
@@ -79,14 +80,17 @@ func (s *Store) put(ctx context.Context, name string, src io.Reader, opts *PutOp
 	}
 
 	counted := &countingReader{src: src}
-	body, done, err := seal(cipher, counted, h.immutable.segmentSize)
+	body, err := seal(cipher, counted, sizeHint(src), h.immutable.segmentSize)
 	if err != nil {
 		return Info{}, err
 	}
-	defer done()
+	defer body.close()
 	version, err := s.blobs.Put(ctx, name, h.marshal(), body, backend.Condition{IfAbsent: opts.IfAbsent, IfVersion: opts.IfVersion})
 	if err != nil {
 		return Info{}, err
+	}
+	if !body.finished() {
+		return Info{}, errors.New("the backend has not read the whole object")
 	}
 	return Info{
 		Name:       name,
@@ -112,30 +116,66 @@ func (s *Store) newHeader() *header {
 	}
 }
 
-// seal returns the body for src, and what to call when it is no longer needed.
-// A source that says that it fits one segment is sealed at once, so that the
-// backend can see how long the body is and no buffer of a stream's size is
-// taken.
-func seal(cipher *segment.Cipher, src *countingReader, segmentSize int) (io.Reader, func(), error) {
-	sized, ok := src.src.(interface{ Len() int })
-	if !ok || sized.Len() > segmentSize {
-		encrypter := cipher.Encrypt(src)
-		return encrypter, func() { encrypter.Close() }, nil
+// A sealed is the body of an object on its way to the backend.
+type sealed interface {
+	io.Reader
+	// finished reports whether all of it has been read.
+	finished() bool
+	close()
+}
+
+// seal returns the body for src. A source that says that it fits one segment,
+// and does, is sealed at once, so that the backend can see how long the body is
+// and no buffer of a stream's size is taken.
+func seal(cipher *segment.Cipher, src io.Reader, hint, segmentSize int) (sealed, error) {
+	if hint < 0 || hint >= segmentSize {
+		return sealedStream{cipher.Encrypt(src)}, nil
 	}
-	// The source may yield more than it said: read on to the end.
-	plaintext := bytes.NewBuffer(make([]byte, 0, sized.Len()+bytes.MinRead))
-	defer func() { clear(plaintext.Bytes()[:plaintext.Cap()]) }()
-	if _, err := plaintext.ReadFrom(io.LimitReader(src, int64(segmentSize)+1)); err != nil {
-		return nil, nil, err
+	plaintext := make([]byte, hint+1)
+	n, err := segment.ReadFull(src, plaintext)
+	plaintext = plaintext[:n]
+	defer clear(plaintext)
+	switch {
+	case err == io.EOF:
+		body, err := cipher.Seal(plaintext)
+		return sealedBytes{bytes.NewReader(body)}, err
+	case err != nil:
+		return nil, err
 	}
-	if plaintext.Len() > segmentSize {
-		return nil, nil, fmt.Errorf("source yields more bytes than its Len method said")
+	// It yields more than it said.
+	begun := bytes.Clone(plaintext)
+	return sealedStream{cipher.Encrypt(io.MultiReader(&wipingReader{begun}, src))}, nil
+}
+
+// sizeHint returns how many bytes a source says it will yield, or -1.
+func sizeHint(src io.Reader) int {
+	if sized, ok := src.(interface{ Len() int }); ok {
+		return sized.Len()
 	}
-	body, err := cipher.Seal(plaintext.Bytes())
-	if err != nil {
-		return nil, nil, err
+	return -1
+}
+
+type sealedBytes struct{ *bytes.Reader }
+
+func (s sealedBytes) finished() bool { return s.Len() == 0 }
+func (s sealedBytes) close()         {}
+
+type sealedStream struct{ *segment.Encrypter }
+
+func (s sealedStream) finished() bool { return s.Finished() }
+func (s sealedStream) close()         { s.Close() }
+
+// A wipingReader wipes what has been read of it.
+type wipingReader struct{ rest []byte }
+
+func (w *wipingReader) Read(p []byte) (int, error) {
+	if len(w.rest) == 0 {
+		return 0, io.EOF
 	}
-	return bytes.NewReader(body), func() {}, nil
+	n := copy(p, w.rest)
+	clear(w.rest[:n])
+	w.rest = w.rest[n:]
+	return n, nil
 }
 
 // countingReader counts what a source yields.

@@ -62,6 +62,11 @@ type RewrapProgress struct {
 // An object that can't be rewrapped is reported and passed over; Rewrap then
 // returns an error that wraps the first such error, and the counts. What is not
 // about one object, such as a sealed Vault, ends it.
+//
+// A put wraps its data key before it streams the object. So a put that began
+// before the rotation and ends after the Rewrap leaves an object under the old
+// version. Before the old version is given up (min_decryption_version), wait
+// until such puts have ended and run Rewrap again, until it finds nothing.
 func (s *Store) Rewrap(ctx context.Context, opts *RewrapOptions) (RewrapProgress, error) {
 	if opts == nil {
 		opts = new(RewrapOptions)
@@ -74,15 +79,14 @@ func (s *Store) Rewrap(ctx context.Context, opts *RewrapOptions) (RewrapProgress
 	progress.KeyVersion = latest
 	progress.Last = opts.After
 
-	chunks := chunked(s.blobs.List(ctx, opts.Prefix, opts.After), rewrapChunk)
+	chunks := func(ctx context.Context) iter.Seq2[[]backend.Entry, error] {
+		return chunked(s.blobs.List(ctx, opts.Prefix, opts.After), rewrapChunk)
+	}
 	outcomes := ordered(ctx, chunks, orDefault(opts.Concurrency, 4), func(ctx context.Context, chunk []backend.Entry) *outcome {
 		return s.rewrapChunk(ctx, chunk, latest)
 	})
 	var first error
 	for o, err := range outcomes {
-		if err == nil {
-			err = o.fatal
-		}
 		if err != nil {
 			return progress, fmt.Errorf("storage: rewrap: %w", err)
 		}
@@ -94,6 +98,9 @@ func (s *Store) Rewrap(ctx context.Context, opts *RewrapOptions) (RewrapProgress
 			if opts.Failed != nil {
 				opts.Failed(f.name, f.err)
 			}
+		}
+		if o.fatal != nil {
+			return progress, o.fatal
 		}
 		if opts.Progress != nil {
 			opts.Progress(progress)
@@ -109,7 +116,9 @@ func (p *RewrapProgress) add(o *outcome) {
 	p.Rewrapped += o.rewrapped
 	p.Current += o.current
 	p.Failed += int64(len(o.failed))
-	p.Last = o.last
+	if o.fatal == nil {
+		p.Last = o.last
+	}
 }
 
 // An outcome is what became of a chunk.
@@ -126,10 +135,10 @@ type failure struct {
 }
 
 // settle files an error of one object, or of everything.
-func (o *outcome) settle(name string, err error) {
+func (o *outcome) settle(ctx context.Context, name string, err error) {
 	switch {
-	case errors.Is(err, atrest.ErrNotFound): // deleted since it was listed
-	case isObjectError(err):
+	case isGone(err): // deleted since it was listed
+	case !isFatal(ctx, err):
 		o.failed = append(o.failed, failure{name, err})
 	case o.fatal == nil:
 		o.fatal = opError("rewrap", name, err)
@@ -147,7 +156,7 @@ func (s *Store) rewrapChunk(ctx context.Context, chunk []backend.Entry, latest u
 		}
 	}
 	for _, entry := range chunk {
-		o.settle(entry.Name, fmt.Errorf("%w again and again", atrest.ErrConflict))
+		o.settle(ctx, entry.Name, fmt.Errorf("%w again and again", atrest.ErrConflict))
 	}
 	return o
 }
@@ -164,10 +173,10 @@ func (s *Store) rewrapRound(ctx context.Context, chunk []backend.Entry, latest u
 	for i := range updates {
 		wrapped[i], contexts[i] = headers[i].wrapped.text(), s.keyContext(updates[i].Name)
 	}
-	rewrapped, errs := s.keys.RewrapBatch(ctx, wrapped, contexts)
+	rewrapped, errs := s.rewrapKeys(ctx, wrapped, contexts)
 	each(len(updates), func(i int) {
 		if errs[i] == nil {
-			errs[i] = s.setWrapped(ctx, &updates[i], headers[i], rewrapped[i])
+			errs[i] = s.setWrapped(ctx, &updates[i], headers[i], rewrapped[i], latest)
 		}
 	})
 	for i, err := range errs {
@@ -177,10 +186,28 @@ func (s *Store) rewrapRound(ctx context.Context, chunk []backend.Entry, latest u
 		case errors.Is(err, atrest.ErrConflict):
 			again = append(again, backend.Entry{Name: updates[i].Name})
 		default:
-			o.settle(updates[i].Name, err)
+			o.settle(ctx, updates[i].Name, err)
 		}
 	}
 	return again
+}
+
+// rewrapKeys is RewrapBatch, with errors that are known as the wrapper's.
+func (s *Store) rewrapKeys(ctx context.Context, wrapped []string, contexts [][]byte) ([]string, []error) {
+	rewrapped, errs := s.keys.RewrapBatch(ctx, wrapped, contexts)
+	if len(rewrapped) != len(wrapped) || len(errs) != len(wrapped) {
+		rewrapped, errs = make([]string, len(wrapped)), make([]error, len(wrapped))
+		for i := range errs {
+			errs[i] = &keyError{errors.New("key wrapper returned another number of keys than it was given")}
+		}
+		return rewrapped, errs
+	}
+	for i, err := range errs {
+		if err != nil {
+			errs[i] = &keyError{err}
+		}
+	}
+	return rewrapped, errs
 }
 
 // outdated picks the entries that need a rewrap.
@@ -195,7 +222,9 @@ func (s *Store) outdated(ctx context.Context, chunk []backend.Entry, latest uint
 		h, err := s.parseOwn(entry.Header, errs[i])
 		switch {
 		case err != nil:
-			o.settle(entry.Name, err)
+			o.settle(ctx, entry.Name, err)
+		case h.wrapped.version > latest && s.isForged(ctx, h):
+			o.settle(ctx, entry.Name, fmt.Errorf("%w (no such key version)", atrest.ErrTampered))
 		case h.wrapped.version >= latest:
 			o.current++
 		default:
@@ -204,6 +233,14 @@ func (s *Store) outdated(ctx context.Context, chunk []backend.Entry, latest uint
 		}
 	}
 	return updates, headers
+}
+
+// isForged reports whether a header names a key version that Vault does not
+// have. One that is newer than the newest a while ago may be: someone may have
+// rotated the key since.
+func (s *Store) isForged(ctx context.Context, h *header) bool {
+	newest, err := s.keys.LatestVersion(ctx)
+	return err == nil && h.wrapped.version > newest
 }
 
 // parseOwn parses the header of an object of this store, unless fetching it
@@ -220,10 +257,16 @@ func (s *Store) parseOwn(b []byte, err error) (*header, error) {
 }
 
 // setWrapped replaces the wrapped key of a header that nobody has changed since.
-func (s *Store) setWrapped(ctx context.Context, update *backend.HeaderUpdate, h *header, text string) error {
+// It is the only copy of the data key that goes, so what comes in its place had
+// better be what was asked for.
+func (s *Store) setWrapped(ctx context.Context, update *backend.HeaderUpdate, h *header, text string, latest uint32) error {
 	w, err := parseWrapped(text)
 	if err != nil {
 		return err
+	}
+	if w.version < latest || len(w.ciphertext) != len(h.wrapped.ciphertext) {
+		return fmt.Errorf("key wrapper returned a wrapped key of version %d and %d bytes for one of %d bytes that was to have version %d",
+			w.version, len(w.ciphertext), len(h.wrapped.ciphertext), latest)
 	}
 	h.wrapped = w
 	update.New = h.marshal()

@@ -26,10 +26,10 @@ type Config struct {
 	Keys KeyWrapper
 
 	// SegmentSize is the size in bytes of the segments of new objects, 64 to
-	// 16 MiB. A ranged read fetches whole segments, and a stream holds some
-	// 256 KiB of them for each processor, or one if it is larger. Zero means
-	// 64 KiB, which suits nearly everyone. Objects of other segment sizes stay
-	// readable.
+	// 16 MiB. A ranged read fetches whole segments, and a stream holds batches of
+	// some 256 KiB, or of one segment if that is larger: one for each processor
+	// and up to five more. Zero means 64 KiB, which suits nearly everyone. Objects
+	// of other segment sizes stay readable.
 	SegmentSize int
 }
 
@@ -106,7 +106,7 @@ type Info struct {
 	// read to its end, it is the backend's word.
 	Size int64
 	// Version names this content for conditional changes. Each put gives a new
-	// one; a rewrap keeps it.
+	// one; a rewrap keeps it. It is the backend's word.
 	Version Version
 	// Modified is when the content was put, to the microsecond, by the clock of
 	// who put it. A copy has the time of its source, and a rewrap keeps it.

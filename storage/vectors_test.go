@@ -114,7 +114,7 @@ func (v *vector) read(t *testing.T) ([]byte, error) {
 		t.Error("the header is not what marshal makes of it")
 	}
 	dataKey := unhex(t, v.DataKey)
-	if err := h.immutable.check(dataKey); err != nil {
+	if err := h.immutable.check(dataKey, unhex(t, v.Context)); err != nil {
 		return nil, err
 	}
 	metadata, err := h.immutable.openMetadata(dataKey)
@@ -158,7 +158,7 @@ func makeVectors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(h.immutable.sealMetadata(dataKey, encoded), h.immutable.sign(dataKey)); err != nil {
+		if err := errors.Join(h.immutable.sealMetadata(dataKey, encoded), h.immutable.sign(dataKey, s.keyContext(name))); err != nil {
 			t.Fatal(err)
 		}
 		cipher, err := s.bodyCipher(dataKey, &h.immutable)

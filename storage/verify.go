@@ -2,12 +2,9 @@ package storage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
-
-	"github.com/atrest/atrest"
 )
 
 // VerifyOptions say what to verify. A nil *VerifyOptions is the zero one.
@@ -19,11 +16,12 @@ type VerifyOptions struct {
 	Concurrency int
 }
 
-// Verify reads every object to its end and yields what it found: its Info, all
-// of it authenticated, or its name and an error, which is ErrTampered if the
-// object is not what was put there. A bad object does not end the loop. An error
-// that is not about one object, such as a sealed Vault or a listing that breaks
-// off, does, and comes with an empty Info.
+// Verify reads every object to its end and yields what it found: its Info, of
+// which all but the Version is authenticated, or its name and an error, which is
+// ErrTampered if the object is not what was put there. A bad object, or one that
+// can't be read, does not end the loop. An error that is not about one object,
+// such as a sealed Vault or a listing that breaks off, does, and comes with an
+// empty Info.
 //
 // Objects are yielded in the order of listings. What is put or deleted
 // meanwhile may or may not be verified.
@@ -35,7 +33,7 @@ func (s *Store) Verify(ctx context.Context, opts *VerifyOptions) iter.Seq2[Info,
 		info Info
 		err  error
 	}
-	names := s.names(ctx, opts.Prefix, opts.After)
+	names := func(ctx context.Context) iter.Seq2[string, error] { return s.names(ctx, opts.Prefix, opts.After) }
 	verdicts := ordered(ctx, names, orDefault(opts.Concurrency, 16), func(ctx context.Context, name string) verdict {
 		info, err := s.verifyOne(ctx, name)
 		return verdict{info, err}
@@ -46,9 +44,9 @@ func (s *Store) Verify(ctx context.Context, opts *VerifyOptions) iter.Seq2[Info,
 			case err != nil:
 				yield(Info{}, fmt.Errorf("storage: verify: %w", err))
 				return
-			case errors.Is(v.err, atrest.ErrNotFound):
+			case isGone(v.err):
 				continue // deleted since it was listed
-			case v.err != nil && !isObjectError(v.err):
+			case v.err != nil && isFatal(ctx, v.err):
 				yield(Info{}, v.err)
 				return
 			}
@@ -81,17 +79,6 @@ func (s *Store) names(ctx context.Context, prefix, after string) iter.Seq2[strin
 		}
 	}
 }
-
-// isObjectError reports whether an error is about one object, so that others
-// may fare better.
-func isObjectError(err error) bool {
-	return isDamage(err) || errors.Is(err, atrest.ErrConflict) ||
-		errors.Is(err, atrest.ErrKeyVersionTooOld) || errors.Is(err, atrest.ErrTooLarge)
-}
-
-func isDamage(err error) bool { return errors.Is(err, atrest.ErrTampered) }
-
-func isGone(err error) bool { return errors.Is(err, atrest.ErrNotFound) }
 
 func orDefault(n, otherwise int) int {
 	if n <= 0 {

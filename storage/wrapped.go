@@ -20,7 +20,7 @@ type wrappedKey struct {
 }
 
 func (w wrappedKey) valid() bool {
-	return w.version >= 1 && w.version <= maxKeyVersion && len(w.ciphertext) >= 1 && len(w.ciphertext) <= maxWrapped
+	return w.version >= 1 && w.version <= maxKeyVersion && len(w.ciphertext) >= minWrapped && len(w.ciphertext) <= maxWrapped
 }
 
 // text returns what Vault takes.

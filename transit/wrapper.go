@@ -117,9 +117,13 @@ func (w *Wrapper) Unwrap(ctx context.Context, wrapped string, keyContext []byte)
 }
 
 // LatestVersion returns the newest version of the transit key, from 1, which
-// is the one that Wrap and RewrapBatch use. It asks Vault each time.
+// is the one that Wrap and RewrapBatch use. It asks Vault each time, and refuses
+// as Open does a key that has been replaced by one that is not derived.
 func (w *Wrapper) LatestVersion(ctx context.Context) (uint32, error) {
 	k, err := w.readKey(ctx)
+	if err == nil {
+		err = k.fit()
+	}
 	if err != nil {
 		return 0, w.failed("read the latest version", err)
 	}

@@ -14,7 +14,6 @@
 //	DIR/work/<session>/h-<id>   header files in the making
 //	DIR/work/<session>/j-<id>   journal: body <id> may be without an object
 //	DIR/locks/00 … ff           held with flock while a change is decided
-//	DIR/locks/pruned            changes whenever a directory is removed
 //
 // Directories have mode 0700 and files 0600, whatever the umask says.
 //

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"sync"
 
 	"github.com/atrest/atrest"
@@ -35,8 +34,6 @@ type Store struct {
 	log     *slog.Logger
 	stripes *[stripes]stripe
 	session *session
-	dirs    durableDirs
-	pruned  *os.File
 
 	mu     sync.Mutex
 	closed bool
@@ -83,9 +80,6 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 
 // start begins the session and sweeps.
 func (s *Store) start(ctx context.Context) (err error) {
-	if s.pruned, err = s.openLock(prunedFile); err != nil {
-		return err
-	}
 	if s.session, err = s.newSession(); err != nil {
 		return err
 	}
@@ -113,9 +107,6 @@ func (s *Store) Close() error {
 		s.endSession()
 	}
 	s.closeLocks()
-	if s.pruned != nil {
-		s.pruned.Close()
-	}
 	return s.root.Close()
 }
 

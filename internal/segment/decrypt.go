@@ -67,8 +67,8 @@ func Guess(offset, length int64, segmentSize int) Span {
 	size := int64(segmentSize)
 	s := Span{Offset: min(segmentAt(min(offset, maxPlain), segmentSize), maxSegments) * size, Length: -1}
 	if length >= 0 && length <= maxPlain-min(offset, maxPlain) {
-		end := offset + max(length, 1)
-		s.Length = (segmentAt(end-1, segmentSize)+1)*size - s.Offset
+		last := min(offset, maxPlain) + max(length, 1) - 1
+		s.Length = (segmentAt(last, segmentSize)+1)*size - s.Offset
 	}
 	return s
 }
@@ -76,7 +76,8 @@ func Guess(offset, length int64, segmentSize int) Span {
 // maxPlain is more than any body can hold: 2^32 segments of MaxSize.
 const maxPlain = maxSegments * MaxSize
 
-// Cut returns what the span asks for of the plaintext of a whole body.
+// Cut returns what the span asks for of the plaintext of a whole body, which is
+// that of the size that NewSpan was told.
 func (s Span) Cut(plaintext []byte) []byte { return plaintext[s.skip:][:s.take] }
 
 // Open returns the plaintext of a whole body that is in memory.
@@ -137,7 +138,7 @@ func (c *Cipher) Decrypt(src io.Reader, span Span) *Decrypter {
 // fill fetches the segments of a batch.
 func (d *Decrypter) fill(b *batch) error {
 	want := int(min(int64(len(b.buf)), d.left))
-	n, err := readFull(d.src, b.buf[:want])
+	n, err := ReadFull(d.src, b.buf[:want])
 	if err == io.EOF {
 		return fmt.Errorf("%w (body ends %d bytes early)", atrest.ErrTampered, d.left-int64(n))
 	} else if err != nil {
@@ -181,6 +182,7 @@ func (d *Decrypter) next() error {
 		for d.batch == nil || d.at >= d.batch.n {
 			b, err := d.pipe.next()
 			if err != nil {
+				d.batch = nil // it is the pool's now
 				return err
 			}
 			d.batch, d.at = b, 0
@@ -227,7 +229,7 @@ func (d *Decrypter) Read(p []byte) (int, error) {
 func (d *Decrypter) WriteTo(w io.Writer) (written int64, err error) {
 	for {
 		if len(d.current) > 0 {
-			n, err := w.Write(d.current)
+			n, err := writeFull(w, d.current)
 			written += int64(n)
 			d.current = d.current[n:]
 			if err != nil {

@@ -92,19 +92,21 @@ func (e *Encrypter) read(p []byte) (n int, err error) {
 		n = copy(p, e.ahead[:])
 		e.ahead[0], e.isAhd = 0, false
 	}
-	m, err := readFull(e.src, p[n:])
+	m, err := ReadFull(e.src, p[n:])
 	n += m
 	if err != nil {
 		return n, err
 	}
-	m, err = readFull(e.src, e.ahead[:])
+	m, err = ReadFull(e.src, e.ahead[:])
 	e.isAhd = m == 1
 	return n, err
 }
 
-// readFull is io.ReadFull, but tells a source's own io.ErrUnexpectedEOF, which
-// is a failure, from its io.EOF after some bytes, which is an end.
-func readFull(src io.Reader, p []byte) (n int, err error) {
+// ReadFull is io.ReadFull, but tells a source's own io.ErrUnexpectedEOF, which
+// is a failure, from its io.EOF after some bytes, which is an end and comes as
+// io.EOF; and it gives up on a source that yields nothing again and again, with
+// io.ErrNoProgress.
+func ReadFull(src io.Reader, p []byte) (n int, err error) {
 	for idle := 0; n < len(p); {
 		m, err := src.Read(p[n:])
 		if m < 0 || m > len(p)-n {
@@ -124,6 +126,18 @@ func readFull(src io.Reader, p []byte) (n int, err error) {
 		}
 	}
 	return n, nil
+}
+
+// writeFull makes sure that a writer that takes less than it is given says why.
+func writeFull(w io.Writer, p []byte) (int, error) {
+	n, err := w.Write(p)
+	if n < 0 || n > len(p) {
+		return 0, errors.New("segment: writer returned an impossible count")
+	}
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	return n, err
 }
 
 // seal encrypts the segments of a batch where they lie.
@@ -161,7 +175,7 @@ func (e *Encrypter) Read(p []byte) (int, error) {
 func (e *Encrypter) WriteTo(w io.Writer) (written int64, err error) {
 	for {
 		if len(e.rest) > 0 {
-			n, err := w.Write(e.rest)
+			n, err := writeFull(w, e.rest)
 			written += int64(n)
 			e.rest = e.rest[n:]
 			if err != nil {
@@ -178,6 +192,9 @@ func (e *Encrypter) WriteTo(w io.Writer) (written int64, err error) {
 		e.rest = b.buf[:b.n]
 	}
 }
+
+// Finished reports whether the body has been read up to its end.
+func (e *Encrypter) Finished() bool { return e.pipe.failed == io.EOF }
 
 // Close wipes the buffers and gives them back. It does not close the source.
 func (e *Encrypter) Close() error {

@@ -74,9 +74,15 @@ func (p *pipeline) next() (*batch, error) {
 	return b, nil
 }
 
-// fillQueue reads ahead as many batches as there are cores to work on them.
+// slack is how many batches are read ahead beyond one for each core, so that no
+// core waits while the consumer writes and reads. Measured on two cores
+// (docs/benchmarks.md): three take a seventh of the time less than one; a fourth
+// gains nothing that counts.
+const slack = 3
+
+// fillQueue reads ahead enough batches to keep all cores at work.
 func (p *pipeline) fillQueue() {
-	depth := runtime.GOMAXPROCS(0) + 1
+	depth := runtime.GOMAXPROCS(0) + slack
 	for p.ended == nil && len(p.queue) < depth {
 		b := p.spare
 		p.spare = nil
