@@ -16,22 +16,24 @@ import (
 //
 // Errors are those of [Store.Get].
 func (s *Store) Stat(ctx context.Context, name string) (Info, error) {
-	ob, _, err := s.head(ctx, name, "")
+	info, err := s.stat(ctx, name)
 	if err != nil {
 		return Info{}, opError("stat", name, err)
 	}
-	return ob.info, nil
+	return info, nil
 }
 
-// head fetches and authenticates a header.
-func (s *Store) head(ctx context.Context, name string, version Version) (*object, *backend.Object, error) {
-	obj, err := s.blobs.Get(ctx, name, backend.Range{}, version)
+func (s *Store) stat(ctx context.Context, name string) (Info, error) {
+	obj, err := s.blobs.Get(ctx, name, backend.Range{}, "")
 	if err != nil {
-		return nil, nil, err
+		return Info{}, err
 	}
 	defer obj.Body.Close()
 	ob, err := s.authenticate(ctx, name, obj)
-	return ob, obj, err
+	if err != nil {
+		return Info{}, err
+	}
+	return ob.info, nil
 }
 
 // ListOptions restrict a listing. A nil *ListOptions is the zero one.
@@ -58,9 +60,9 @@ type Entry struct {
 // that is put or deleted meanwhile may or may not appear; all others appear
 // exactly once. The loop may call any method of the Store.
 //
-// An object whose header is damaged is yielded with its name and an error that
-// is ErrTampered, and the listing goes on. Any other error ends it; its Entry is
-// empty.
+// An object whose header is damaged, or can't be fetched, is yielded with its
+// name and an error, ErrTampered where it is damaged, and the listing goes on.
+// Any other error ends it; its Entry is empty.
 func (s *Store) List(ctx context.Context, opts *ListOptions) iter.Seq2[Entry, error] {
 	if opts == nil {
 		opts = new(ListOptions)
@@ -77,10 +79,10 @@ func (s *Store) List(ctx context.Context, opts *ListOptions) iter.Seq2[Entry, er
 			}
 			if err != nil {
 				err = opError("list", raw.Name, err)
-				if entry.Name == "" {
-					yield(entry, err)
-					return
-				}
+			}
+			if err != nil && ctx.Err() != nil {
+				yield(Entry{}, err)
+				return
 			}
 			if !yield(entry, err) {
 				return
@@ -92,13 +94,11 @@ func (s *Store) List(ctx context.Context, opts *ListOptions) iter.Seq2[Entry, er
 // entry makes an Entry of a backend's, fetching the header where the backend's
 // listing does not have it.
 func (s *Store) entry(ctx context.Context, raw backend.Entry) (e Entry, gone bool, err error) {
+	e.Name = raw.Name
 	if gone, err = s.complete(ctx, &raw); gone || err != nil {
-		if isDamage(err) {
-			e.Name = raw.Name
-		}
 		return e, gone, err
 	}
-	e = Entry{Name: raw.Name, Version: raw.Version}
+	e.Version = raw.Version
 	h, err := parseHeader(raw.Header)
 	if err != nil {
 		return e, false, err
