@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"transit":                {},
 	"internal/devvault":      {},
 	"internal/cmd/withvault": {"internal/devvault"},
+	"examples":               {},
 	"examples/...":           {"backend", "backend/disk", "backend/memory", "storage", "transit"},
 }
 
