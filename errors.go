@@ -31,7 +31,7 @@ var (
 
 	// ErrUnsupported means that the backend or the server behind it cannot
 	// keep the promise that was asked for, so it has not been tried.
-	ErrUnsupported = errors.New("not supported by this backend")
+	ErrUnsupported = errors.New("not supported")
 
 	// ErrTampered is the one generic authentication failure: what is stored is
 	// not what was put there under that name in that store. It does not say
@@ -52,7 +52,7 @@ var (
 	// ErrKeyVersionTooOld means that a data key is wrapped under a transit key
 	// version below the key's min_decryption_version. Lower that setting,
 	// rewrap, and raise it again.
-	ErrKeyVersionTooOld = errors.New("wrapped under a transit key version that Vault no longer opens")
+	ErrKeyVersionTooOld = errors.New("wrapped under a version of the transit key that is below its min_decryption_version")
 
 	// ErrPermission means that Vault, or the storage engine, refused the
 	// operation to the credentials in use.

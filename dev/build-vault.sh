@@ -145,7 +145,7 @@ build() {
   mkfifo "$tmp/names"
   count_packages "$total" <"$tmp/names" &
   counter=$!
-  run_worker go build -v -trimpath -ldflags '-s -w' -o "$tmp/vault" . \
+  run_worker go build -v -trimpath -gcflags=all=-dwarf=false -ldflags '-s -w' -o "$tmp/vault" . \
     >"$tmp/names" 2>&1 || status=$?
   # It ends when the build closes its end of the pipe; then the log is whole.
   wait "$counter" || true

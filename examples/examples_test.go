@@ -33,8 +33,8 @@ func TestExamples(t *testing.T) {
 		{"stream", []string{large}, []string{"put  5000000 bytes", "the same: true"}},
 		{"rotate", nil, []string{"2000 rewrapped to version 2", "0 objects still need an older version"}},
 		{"demo", []string{large}, []string{
-			"1 files, 5000000 bytes", "none of 1 pieces of plaintext", "all 1 files are what they were",
-			"to version 2; 1 headers rewrapped", "authentication failed", "the other 0 objects are good",
+			"files: 1, bytes: 5000000", "the beginnings of 1 files were looked for", "compared: 1", "compared again: 1",
+			"to version 2; headers rewrapped: 1", "authentication failed", "the other objects (0) are good",
 		}},
 	} {
 		t.Run(example.name, func(t *testing.T) {

@@ -49,8 +49,8 @@ func (s *Store) Get(ctx context.Context, name string) (*Reader, error) {
 // A small range of a large object costs one or two segments' fetching.
 //
 // The size in the Reader's Info is that of the whole object, and stays the
-// backend's word unless the range reaches past the end. Errors are those of
-// [Store.Get].
+// backend's word unless the range reaches past the end. A negative offset is an
+// error; the others are those of [Store.Get].
 func (s *Store) GetRange(ctx context.Context, name string, offset, length int64) (*Reader, error) {
 	if offset < 0 {
 		return nil, opError("get", name, fmt.Errorf("negative offset %d", offset))
@@ -63,7 +63,8 @@ func (s *Store) GetRange(ctx context.Context, name string, offset, length int64)
 }
 
 // GetBytes returns a whole object, authenticated to the end. It is for secrets
-// that fit into memory: it allocates what the object turns out to hold.
+// that fit into memory: it allocates what the object turns out to hold. Errors
+// are those of [Store.Get].
 func (s *Store) GetBytes(ctx context.Context, name string) ([]byte, Info, error) {
 	r, err := s.Get(ctx, name)
 	if err != nil {

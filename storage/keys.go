@@ -58,7 +58,9 @@ func (s *Store) unwrap(ctx context.Context, name string, h *header) ([]byte, err
 	}
 	keyContext := s.keyContext(name)
 	dataKey, err := s.keys.Unwrap(ctx, h.wrapped.text(), keyContext)
-	if err != nil {
+	if isDamage(err) {
+		return nil, fmt.Errorf("unwrap data key: %w (or it was put by a store with another ID than %q)", &keyError{err}, s.id)
+	} else if err != nil {
 		return nil, fmt.Errorf("unwrap data key: %w", &keyError{err})
 	}
 	if len(dataKey) != segment.KeySize {

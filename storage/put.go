@@ -19,7 +19,8 @@ type PutOptions struct {
 	IfAbsent bool
 	// IfVersion, if not empty, makes the put fail with ErrConflict unless the
 	// object is there and is of this version. Mind that the Info of a failed call
-	// has an empty Version, which is no condition.
+	// has an empty Version, which is no condition. Both conditions together are
+	// ErrUnsupported.
 	IfVersion Version
 }
 
@@ -33,7 +34,7 @@ type PutOptions struct {
 // it. Put does not close src. An error of src is in the result. Put can't
 // interrupt a Read of src that blocks, so cancel what src reads from too.
 //
-// Errors: ErrInvalidName, ErrTooLarge (metadata, or more than 2³² segments),
+// Errors: metadata that is not UTF-8, ErrInvalidName, ErrTooLarge (metadata, or more than 2³² segments),
 // ErrExists, ErrConflict, ErrUnsupported (the backend can't keep a condition),
 // and those of the key wrapper and the backend.
 func (s *Store) Put(ctx context.Context, name string, src io.Reader, opts *PutOptions) (Info, error) {

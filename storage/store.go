@@ -15,11 +15,13 @@ import (
 type Config struct {
 	// ID tells this store from every other that uses the same transit key, 1 to
 	// 255 bytes of UTF-8. It is part of the context under which data keys are
-	// wrapped, so objects can be read only through a store of the same ID.
-	// Choose it once; it need not be secret. Required.
+	// wrapped, so objects can be read only through a store of the same ID. It does
+	// not divide a backend: stores that share one overwrite each other's names, so
+	// give each a directory of its own. Choose it once; it need not be secret.
+	// Required.
 	ID string
 
-	// Backend keeps the ciphertext. Required.
+	// Backend keeps the ciphertext, of this store only. Required.
 	Backend backend.Blobs
 
 	// Keys wraps the data keys; a *transit.Wrapper. Required.
@@ -81,6 +83,9 @@ func New(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("storage: Config.SegmentSize must be %d to %d bytes", segment.MinSize, segment.MaxSize)
 	}
 	mount, key := cfg.Keys.Key()
+	if mount == "" && key == "" {
+		return nil, errors.New("storage: Config.Keys names no transit key: did transit.Open fail, and its error go unnoticed?")
+	}
 	if !validKeyName(mount) || !validKeyName(key) {
 		return nil, fmt.Errorf("storage: transit mount and key name must be 1 to %d bytes of UTF-8", maxKeyName)
 	}

@@ -199,7 +199,7 @@ func makeVectors(t *testing.T) {
 		"bad-magic":         build("another magic", "x", 64, 20, nil, flip(0)),
 		"bad-version":       build("another format version", "x", 64, 20, nil, flip(6)),
 		"bad-suite":         build("another suite", "x", 64, 20, nil, flip(7)),
-		"bad-segment-size":  build("a segment size that the tag does not cover", "x", 64, 20, nil, flip(11)),
+		"bad-segment-size":  build("a segment size changed after the tag was made", "x", 64, 20, nil, flip(11)),
 		"bad-time":          build("a changed time", "x", 64, 20, nil, flip(19)),
 		"bad-tag":           build("a changed tag", "x", 64, 20, nil, flip(62)),
 		"bad-metadata":      build("changed sealed metadata", "x", 64, 20, Metadata{"k": "v"}, flip(63)),

@@ -22,6 +22,10 @@ func refusal(r request, a *answer, texts []string) error {
 		return fmt.Errorf("%w: the policy of the token in use must grant %q on %q, and the token must not have expired",
 			atrest.ErrPermission, r.capability, r.path)
 	case http.StatusNotFound:
+		if strings.Contains(text, "no handler for route") {
+			return fmt.Errorf("%w: there is no secrets engine at that mount: enable transit there (vault secrets enable), or set Config.Mount",
+				atrest.ErrKeyNotFound)
+		}
 		return notFound()
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge:
 		// encrypt, decrypt, rewrap: "encryption key not found"; rotate: "key
@@ -57,7 +61,7 @@ func unavailable(a *answer, why string) error {
 }
 
 func notFound() error {
-	return fmt.Errorf("%w: create it with derived=true, or set Config.CreateKey, or check the mount and the name", atrest.ErrKeyNotFound)
+	return fmt.Errorf("%w: create it with derived=true, or set Config.CreateKey, or check the name", atrest.ErrKeyNotFound)
 }
 
 // errGarbage is the error for an answer that has Vault's form but makes no

@@ -34,11 +34,15 @@ func leastPolicy(key string) string {
 
 func TestOpenMissingKeyIsNotCreated(t *testing.T) {
 	c, wire := rootClient(t)
-	for _, cfg := range []transit.Config{{Key: newName()}, {Mount: "nowhere/transit", Key: newName()}} {
+	for remedy, cfg := range map[string]transit.Config{
+		"CreateKey":            {Key: newName()},
+		"vault secrets enable": {Mount: "nowhere/transit", Key: newName()},
+		"no secrets engine at": {Mount: "nowhere/transit", Key: newName(), CreateKey: true},
+	} {
 		cfg.Client = c
 		_, err := transit.Open(t.Context(), cfg)
 		checkError(t, err, atrest.ErrKeyNotFound)
-		if !strings.Contains(err.Error(), "CreateKey") {
+		if !strings.Contains(err.Error(), remedy) {
 			t.Errorf("no remedy: %v", err)
 		}
 		if s, err := c.Logical().Read("transit/keys/" + cfg.Key); err != nil || s != nil {

@@ -141,8 +141,14 @@ func (w *Wrapper) Rotate(ctx context.Context) error {
 	return nil
 }
 
-// Key returns the mount of the transit engine and the name of the transit key.
-func (w *Wrapper) Key() (mount, name string) { return w.mount, w.key }
+// Key returns the mount of the transit engine and the name of the transit key,
+// both empty for a nil Wrapper, which is what Open returns with an error.
+func (w *Wrapper) Key() (mount, name string) {
+	if w == nil {
+		return "", ""
+	}
+	return w.mount, w.key
+}
 
 // String names the transit key.
 func (w *Wrapper) String() string { return "transit key " + w.mount + "/" + w.key }

@@ -17,27 +17,46 @@ import (
 )
 
 // findFiles returns the file, or the files below the directory, at path. It
-// leaves out what begins with a dot, and the programs that the repository
-// builds.
+// leaves out what begins with a dot, what can't be read, and the programs that
+// the repository builds.
 func findFiles(path string) ([]string, error) {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, err
+	}
 	var files []string
-	err := filepath.WalkDir(path, func(p string, entry fs.DirEntry, err error) error {
+	err = filepath.WalkDir(path, func(p string, entry fs.DirEntry, err error) error {
 		switch {
+		case err != nil && entry != nil && entry.IsDir() && p != path:
+			return filepath.SkipDir // not for us
 		case err != nil:
 			return err
 		case p != path && (strings.HasPrefix(entry.Name(), ".") || p == filepath.Join(path, "dev", "bin")):
 			if entry.IsDir() {
 				return filepath.SkipDir
 			}
-		case entry.Type().IsRegular():
+		case entry.Type().IsRegular() && readable(p):
 			files = append(files, p)
 		}
 		return nil
 	})
 	if err == nil && len(files) == 0 {
-		err = fmt.Errorf("no files at %s", path)
+		err = fmt.Errorf("no files to read at %s (names that begin with a dot are left out)", path)
 	}
 	return files, err
+}
+
+// readable tells whether a file can be stored: it can be opened, and its path
+// can be the name of an object.
+func readable(path string) bool {
+	if _, err := backend.Escape(path); err != nil {
+		return false
+	}
+	file, err := os.Open(path)
+	if err == nil {
+		file.Close()
+	}
+	return err == nil
 }
 
 // putAll streams the files into the store.
@@ -85,7 +104,7 @@ func compare(ctx context.Context, store *storage.Store, name string, want io.Rea
 		n, errA := io.ReadFull(r, a)
 		m, errB := io.ReadFull(want, b)
 		if !bytes.Equal(a[:n], b[:m]) {
-			return fmt.Errorf("%s has changed", name)
+			return fmt.Errorf("%s differs from what was put; has the file been written to meanwhile?", name)
 		}
 		if errA != errB || errA != nil && errA != io.EOF && errA != io.ErrUnexpectedEOF {
 			return fmt.Errorf("%s: %w", name, errors.Join(errA, errB))
@@ -107,7 +126,9 @@ func searchStored(dir string, files []string) (total int64, looked int, err erro
 			return 0, 0, err
 		}
 		piece := make([]byte, 40)
-		if _, err := io.ReadFull(file, piece); err == nil && !bytes.Equal(piece, make([]byte, 40)) {
+		n, _ := io.ReadFull(file, piece)
+		// Shorter ones may be there by chance.
+		if piece = piece[:n]; n >= 8 && !bytes.Equal(piece, make([]byte, n)) {
 			pieces = append(pieces, piece)
 		}
 		file.Close()
@@ -170,33 +191,36 @@ func dumpFirst(ctx context.Context, blobs backend.Blobs) error {
 	return nil
 }
 
-// flipOneByte changes the last byte of the largest file below dir, as an
-// intruder with access to the disk could.
-func flipOneByte(dir string) (path string, err error) {
-	var size int64
-	err = filepath.WalkDir(dir, func(p string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return err
+// flipOneByte changes the last byte of the body of the first object that has
+// one, and stores it again as any writer of the disk could, its checksums put
+// right.
+func flipOneByte(ctx context.Context, blobs backend.Blobs) (name string, err error) {
+	for entry, err := range blobs.List(ctx, "", "") {
+		if err != nil {
+			return "", err
 		}
-		info, err := entry.Info()
-		if err == nil && info.Size() > size {
-			path, size = p, info.Size()
+		obj, err := blobs.Get(ctx, entry.Name, backend.All, "")
+		if err != nil {
+			return "", err
 		}
-		return err
-	})
-	if err != nil {
-		return "", err
+		defer obj.Body.Close()
+		flipped := &flipReader{src: obj.Body, left: obj.Size}
+		_, err = blobs.Put(ctx, entry.Name, obj.Header, flipped, backend.Condition{IfVersion: obj.Version})
+		return entry.Name, err
 	}
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return "", err
+	return "", errors.New("there is no object")
+}
+
+// A flipReader changes a bit in the last byte of what it reads.
+type flipReader struct {
+	src  io.Reader
+	left int64
+}
+
+func (f *flipReader) Read(p []byte) (int, error) {
+	n, err := f.src.Read(p)
+	if f.left -= int64(n); f.left == 0 && n > 0 {
+		p[n-1] ^= 1
 	}
-	defer file.Close()
-	var last [1]byte
-	if _, err := file.ReadAt(last[:], size-1); err != nil {
-		return "", err
-	}
-	last[0] ^= 1
-	_, err = file.WriteAt(last[:], size-1)
-	return path, errors.Join(err, file.Sync())
+	return n, err
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"os/signal"
 	"time"
 
 	"github.com/atrest/atrest"
@@ -24,7 +25,10 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] != "" {
 		path = os.Args[1]
 	}
-	if err := run(context.Background(), path); err != nil {
+	// Ctrl-C ends what is under way, and what was made is removed.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, path); err != nil {
 		log.Fatal("demo: ", err)
 	}
 }
@@ -65,13 +69,13 @@ func run(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	say("put", "%d files, %d bytes in %s, each under a data key of its own", len(files), total, since(began))
+	say("put", "files: %d, bytes: %d, in %s, each file under a data key of its own", len(files), total, since(began))
 
 	stored, pieces, err := searchStored(dir, files)
 	if err != nil {
 		return err
 	}
-	say("look", "%d bytes on disk; none of %d pieces of plaintext is in them. The first object begins:", stored, pieces)
+	say("look", "%d bytes on disk; the beginnings of %d files were looked for in them, and not found. The first object begins:", stored, pieces)
 	if err := dumpFirst(ctx, blobs); err != nil {
 		return err
 	}
@@ -80,7 +84,7 @@ func run(ctx context.Context, path string) error {
 	if err := compareAll(ctx, store, files); err != nil {
 		return err
 	}
-	say("get", "all %d files are what they were, in %s", len(files), since(began))
+	say("get", "files read back and compared: %d, in %s", len(files), since(began))
 
 	began = time.Now()
 	if err := keys.Rotate(ctx); err != nil {
@@ -90,17 +94,17 @@ func run(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	say("rotate", "to version %d; %d headers rewrapped, no body touched, in %s", done.KeyVersion, done.Rewrapped, since(began))
+	say("rotate", "the transit key to version %d; headers rewrapped: %d, bodies touched: none, in %s", done.KeyVersion, done.Rewrapped, since(began))
 	if err := compareAll(ctx, store, files); err != nil {
 		return err
 	}
-	say("get", "all %d files are still what they were", len(files))
+	say("get", "files read back and compared again: %d", len(files))
 
-	changed, err := flipOneByte(dir)
+	changed, err := flipOneByte(ctx, blobs)
 	if err != nil {
 		return err
 	}
-	say("tamper", "one byte changed in %s", changed)
+	say("tamper", "the last byte of the ciphertext of %s is changed, by someone who can write the disk", changed)
 	bad := 0
 	for info, err := range store.Verify(ctx, nil) {
 		if !errors.Is(err, atrest.ErrTampered) {
@@ -116,7 +120,7 @@ func run(ctx context.Context, path string) error {
 	if bad != 1 {
 		return fmt.Errorf("one object was tampered with, and %d were found", bad)
 	}
-	say("verify", "the other %d objects are good", len(files)-bad)
+	say("verify", "the other objects (%d) are good; now %s is removed", len(files)-bad, dir)
 	return nil
 }
 

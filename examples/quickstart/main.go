@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"os"
 
 	"github.com/atrest/atrest/backend/disk"
 	"github.com/atrest/atrest/storage"
@@ -22,6 +23,14 @@ func main() {
 }
 
 func run(ctx context.Context) error {
+	// In real life, a directory that stays: what is in it can be read as long as
+	// the Vault and its key are there.
+	dir, err := os.MkdirTemp("", "atrest-quickstart-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+
 	client, err := vault.NewClient(nil) // VAULT_ADDR, VAULT_TOKEN
 	if err != nil {
 		return err
@@ -30,7 +39,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	blobs, err := disk.New(ctx, disk.Config{Dir: "quickstart-data"})
+	blobs, err := disk.New(ctx, disk.Config{Dir: dir})
 	if err != nil {
 		return err
 	}
@@ -40,7 +49,8 @@ func run(ctx context.Context) error {
 		return err
 	}
 
-	if _, err := store.PutBytes(ctx, "db/password", []byte("correct horse"), nil); err != nil {
+	_, err = store.PutBytes(ctx, "db/password", []byte("correct horse"), nil)
+	if err != nil {
 		return err
 	}
 	secret, info, err := store.GetBytes(ctx, "db/password")

@@ -78,7 +78,7 @@ func run(ctx context.Context, path string) error {
 	}
 	defer r.Close()
 	middle, err := io.ReadAll(r)
-	fmt.Printf("read 16 bytes from the middle: %x\n", middle)
+	fmt.Printf("read %d bytes from the middle: %x\n", len(middle), middle)
 	return err
 }
 
