@@ -34,9 +34,9 @@ type PutOptions struct {
 // it. Put does not close src. An error of src is in the result. Put can't
 // interrupt a Read of src that blocks, so cancel what src reads from too.
 //
-// Errors: metadata that is not UTF-8, ErrInvalidName, ErrTooLarge (metadata, or more than 2³² segments),
-// ErrExists, ErrConflict, ErrUnsupported (the backend can't keep a condition),
-// and those of the key wrapper and the backend.
+// Errors: metadata that is not UTF-8, ErrInvalidName, ErrTooLarge (metadata, or
+// more than 2³² segments), ErrExists, ErrConflict, ErrUnsupported (the backend
+// can't keep a condition), and those of the key wrapper and the backend.
 func (s *Store) Put(ctx context.Context, name string, src io.Reader, opts *PutOptions) (Info, error) {
 	if opts == nil {
 		opts = new(PutOptions)

@@ -8,7 +8,8 @@ import (
 )
 
 // inlineLimit is the length of the longest body that is stored in the header
-// file. Such an object costs two fsyncs, one with a body file four. README.md
+// file. Such an object costs one file and one directory to sync, one with a
+// body file two of each. README.md
 // has the measurements.
 const inlineLimit = 64 << 10
 
