@@ -66,4 +66,29 @@ var (
 	// answer in time, or answered with something that is not Vault's protocol.
 	// The operation may be tried again.
 	ErrVaultUnavailable = errors.New("vault is unavailable")
+
+	// ErrUnavailable means that the storage engine (PostgreSQL, S3) could not be
+	// reached, closed the connection in the midst of the operation, or is
+	// shutting down, starting up or overloaded. A change has happened whole or
+	// not at all. The operation may be tried again.
+	ErrUnavailable = errors.New("storage engine is unavailable")
+
+	// ErrStorageMissing means that the place that is to hold the objects is not
+	// there: no such bucket, database, schema or table. The error around it says
+	// how to make it.
+	ErrStorageMissing = errors.New("storage does not exist")
+
+	// ErrStorageFull means that the storage engine has no room left, or that a
+	// quota is used up. Nothing was changed.
+	ErrStorageFull = errors.New("storage is full")
+
+	// ErrSchemaVersion means that the tables in the database are of a newer
+	// version than this program knows, or of an older one and may not be brought
+	// up to date by it.
+	ErrSchemaVersion = errors.New("database schema is of another version than this program needs")
+
+	// ErrPlaintextConnection means that the connection to a server that is not on
+	// this machine would not be encrypted, or might not be. It was not made. Use
+	// TLS, or name the host among those to which plaintext is allowed.
+	ErrPlaintextConnection = errors.New("refused to connect without TLS")
 )

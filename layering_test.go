@@ -21,13 +21,20 @@ var mayImport = map[string][]string{
 	"backend/backendtest":    {"backend"},
 	"backend/disk":           {"backend"},
 	"backend/memory":         {"backend"},
+	"backend/postgres":       {"backend", "internal/plaintext"},
+	"backend/s3":             {"backend", "internal/plaintext"},
+	"internal/plaintext":     {},
+	"internal/faultproxy":    {},
+	"internal/child":         {},
+	"internal/devpostgres":   {"internal/child"},
+	"internal/devs3":         {"internal/child"},
 	"internal/segment":       {},
 	"storage":                {"backend", "internal/segment"},
-	"transit":                {},
-	"internal/devvault":      {},
-	"internal/cmd/withvault": {"internal/devvault"},
+	"transit":                {"internal/plaintext"},
+	"internal/devvault":      {"internal/child"},
+	"internal/cmd/withvault": {"internal/devpostgres", "internal/devs3", "internal/devvault"},
 	"examples":               {},
-	"examples/...":           {"backend", "backend/disk", "backend/memory", "storage", "transit"},
+	"examples/...":           {"backend", "backend/disk", "backend/memory", "backend/postgres", "backend/s3", "storage", "transit"},
 }
 
 // clients are the modules that only some packages may import, tests apart.
@@ -35,6 +42,20 @@ var clients = map[string][]string{
 	"github.com/hashicorp/vault/api": {"transit", "internal/devvault", "internal/cmd/withvault", "examples/..."},
 	"pgregory.net/rapid":             {"backend/backendtest"},
 	"go.uber.org/goleak":             {"backend/backendtest"},
+
+	"github.com/jackc/pgx/v5":                         {"backend/postgres", "internal/devpostgres", "internal/cmd/withvault", "examples/..."},
+	"github.com/jackc/pgx/v5/pgconn":                  {"backend/postgres", "internal/devpostgres"},
+	"github.com/jackc/pgx/v5/pgxpool":                 {"backend/postgres", "internal/devpostgres", "examples/..."},
+	"github.com/jackc/pgx/v5/pgtype":                  {"backend/postgres"},
+	"github.com/aws/aws-sdk-go-v2/aws":                {"backend/s3", "internal/devs3", "examples/..."},
+	"github.com/aws/aws-sdk-go-v2/aws/transport/http": {"backend/s3", "internal/devs3"},
+	"github.com/aws/aws-sdk-go-v2/config":             {"internal/devs3", "examples/..."},
+	"github.com/aws/aws-sdk-go-v2/credentials":        {"internal/devs3", "examples/..."},
+	"github.com/aws/aws-sdk-go-v2/service/s3":         {"backend/s3", "internal/devs3", "examples/..."},
+	"github.com/aws/aws-sdk-go-v2/service/s3/types":   {"backend/s3", "internal/devs3"},
+	"github.com/aws/smithy-go":                        {"backend/s3", "internal/devs3"},
+	"github.com/aws/smithy-go/middleware":             {"backend/s3"},
+	"github.com/aws/smithy-go/transport/http":         {"backend/s3"},
 }
 
 // TestLayering keeps the rooms of the house apart: ciphertext backends know no

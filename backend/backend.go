@@ -197,3 +197,15 @@ type HeaderUpdate struct {
 	Version  Version
 	Old, New []byte
 }
+
+// A HeaderBatcher is a [Blobs] that replaces many headers faster together than
+// one by one. It is optional; package storage uses it where it is there.
+type HeaderBatcher interface {
+	// SetHeaders does what SetHeader does for each update, in any order, and
+	// returns as many errors as it is given updates: nil, or what SetHeader would
+	// have returned for it. One update that fails fails alone, but for an error of
+	// the engine, which may be the answer to many. Two updates of one name in one
+	// call are handled one after the other, as if called so; which is first is
+	// not defined. Updates may be any number, also none.
+	SetHeaders(ctx context.Context, updates []HeaderUpdate) []error
+}
