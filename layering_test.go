@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"backend/postgres":       {"backend", "internal/plaintext"},
 	"backend/s3":             {"backend", "internal/plaintext"},
 	"internal/plaintext":     {},
+	"internal/tinyfs":        {},
 	"internal/faultproxy":    {},
 	"internal/child":         {},
 	"internal/devpostgres":   {"internal/child"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"github.com/atrest/atrest"
 )
@@ -44,8 +45,11 @@ func describe(op, name string, err error) error {
 	} else if e, ok := errors.AsType[*os.LinkError](err); ok {
 		err = e.Err
 	}
-	if errors.Is(err, fs.ErrPermission) {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s %s: %w: %w", op, name, atrest.ErrPermission, err)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%s %s: %w: %w", op, name, atrest.ErrStorageFull, err)
 	}
 	return fmt.Errorf("%s %s: %w", op, name, err)
 }
