@@ -13,10 +13,11 @@ import (
 const MaxEscapedName = 900
 
 // maxComponent is how many bytes of an escaped name may stand between two
-// slashes before a break is put in. File systems, and the S3 servers that keep
-// objects as files, end a component at 255 bytes; the rest is room for a unit
-// of three bytes, the break itself, and a backend's suffix.
-const maxComponent = 240
+// slashes before a break is put in. File systems end a component at 255 bytes,
+// and an S3 server that keeps objects as files may not replace one whose last
+// component has more than 227 (VersityGW 1.8.0, measured); the rest is room for
+// a unit of three bytes, the break itself, and a backend's suffix.
+const maxComponent = 220
 
 const hexDigits = "0123456789ABCDEF"
 
@@ -34,9 +35,9 @@ const hexDigits = "0123456789ABCDEF"
 //   - "/" stands for itself, except at the start of a component, where it is
 //     "!2F": no component is empty.
 //   - Every other byte is "!" and two upper-case hexadecimal digits.
-//   - Before a byte that would follow 240 or more bytes of one component, other
+//   - Before a byte that would follow 220 or more bytes of one component, other
 //     than a "/" that ends it, stands "!-/": no component is longer than
-//     244 bytes.
+//     224 bytes.
 //
 // Because no rule looks ahead, the escaped form of a prefix is a prefix of the
 // escaped form. A component that is exactly "x" can both be an object and have

@@ -179,17 +179,30 @@ func fill(ctx context.Context, r io.Reader, p []byte) (n int, err error) {
 }
 
 // A bodyFile is a body in the making.
-//
-// Its bytes are handed to the kernel and left there until fsync. To ask for
-// writing early, with sync_file_range, was measured with bodies of 1 GiB and did
-// not help reliably.
 type bodyFile struct {
 	*files
-	file *os.File
-	name string
+	file    *os.File
+	name    string
+	written int64 // bytes
+	begun   int64 // bytes that the kernel has been asked to begin writing to the disk
 }
 
-func (b *bodyFile) write(p []byte) error { return b.files.write(b.file, b.name, p) }
+// writebackStep is how many bytes are handed to the kernel before it is asked
+// to begin writing them to the disk, so that the disk works while the next are
+// being encrypted and fsync finds little left to do (docs/benchmarks.md).
+const writebackStep = 4 << 20
+
+func (b *bodyFile) write(p []byte) error {
+	if err := b.files.write(b.file, b.name, p); err != nil {
+		return err
+	}
+	b.written += int64(len(p))
+	if n := b.written - b.begun; n >= writebackStep {
+		beginWriteback(b.file, b.begun, n)
+		b.begun = b.written
+	}
+	return nil
+}
 
 // finish makes the bytes durable and closes the file.
 func (b *bodyFile) finish() error {
