@@ -1,15 +1,21 @@
 #!/usr/bin/env bash
-# Builds the development Vault, dev/vault, to dev/bin/vault when it is missing
-# or older than its sources. Silent when there is nothing to do, safe to run
-# several times at once, and shows how far it is: the first build compiles some
-# thousand packages.
+# Builds the servers that tests and demo run, one after the other: each NAME is
+# a module dev/NAME, built to dev/bin/NAME when that is missing or older than its
+# sources. Silent when there is nothing to do, safe to run several times at
+# once, and shows how far it is: a first build compiles some thousand packages.
+#
+# Usage: dev/build.sh NAME...    with names of: vault minio versitygw
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-src=$here/vault
 bin=$here/bin
-out=$bin/vault
-lock=$bin/.vault.lock
+
+# The server at hand; see choose.
+name=
+src=
+out=
+lock=
+package=
 
 # What this run makes and must take away again, however it ends.
 tmp=
@@ -21,10 +27,27 @@ cleanup() {
   for pid in $pinger $worker; do kill "$pid" 2>/dev/null || true; done
   if [[ -n $tmp ]]; then rm -rf "$tmp"; fi
   if [[ -n $lock_dir ]]; then rm -rf "$lock_dir"; fi
+  pinger= worker= tmp= lock_dir=
 }
 trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
+
+# choose takes up the next server. A module has a main package of its own, or
+# only names one of another module as its tool.
+choose() {
+  name=$1
+  case $name in
+  vault | minio | versitygw) ;;
+  *) fail 'no such server; there are: vault minio versitygw' ;;
+  esac
+  src=$here/$name
+  out=$bin/$name
+  lock=$bin/.$name.lock
+  package=.
+  if [[ ! -e $src/main.go ]]; then package=tool; fi
+  SECONDS=0
+}
 
 # up_to_date compares times rather than asking `go build`, which takes seconds
 # to look through the packages.
@@ -77,7 +100,7 @@ end_line() {
 
 fail() {
   end_line
-  printf 'build-vault: %s\n' "$1" >&2
+  printf 'build.sh: %s: %s\n' "$name" "$1" >&2
   if [[ -n ${2:-} ]]; then cat "$2" >&2; fi
   exit 1
 }
@@ -125,46 +148,62 @@ count_packages() {
     done=$((done + 1))
     if [[ -t 2 ]] || ((done % 100 == 0 || SECONDS - said >= 10)); then
       said=$SECONDS
-      say "building dev/bin/vault: compiled $done of $total packages ($SECONDS s)"
+      say "building dev/bin/$name: compiled $done of $total packages ($SECONDS s)"
     fi
   done
 }
 
 build() {
   cd "$src"
-  export CGO_ENABLED=0 GOWORK=off
   # Only the packages that the build needs are fetched, not every module that
   # go.mod names.
-  with_ping 'building dev/bin/vault: downloading modules' go list -deps . ||
+  with_ping "building dev/bin/$name: downloading modules" go list -deps "$package" ||
     fail 'cannot download the modules:' "$tmp/log"
   local total
   total=$(wc -l <"$tmp/out" | tr -d ' ')
   : >"$tmp/log"
-  say "building dev/bin/vault: compiling $total packages"
+  say "building dev/bin/$name: compiling $total packages"
   local counter status=0
   mkfifo "$tmp/names"
   count_packages "$total" <"$tmp/names" &
   counter=$!
-  run_worker go build -v -trimpath -gcflags=all=-dwarf=false -ldflags '-s -w' -o "$tmp/vault" . \
+  run_worker go build -v -trimpath -gcflags=all=-dwarf=false -ldflags '-s -w' -o "$tmp/$name" "$package" \
     >"$tmp/names" 2>&1 || status=$?
   # It ends when the build closes its end of the pipe; then the log is whole.
   wait "$counter" || true
   if ((status != 0)); then fail 'the build failed:' "$tmp/log"; fi
   # As old as the start of the build, so that a source saved meanwhile is
   # newer. Renamed only when complete: a server may be running from the old one.
-  touch -r "$tmp/started" "$tmp/vault"
-  mv -f "$tmp/vault" "$out"
-  say "built dev/bin/vault in $SECONDS s"
+  touch -r "$tmp/started" "$tmp/$name"
+  mv -f "$tmp/$name" "$out"
+  say "built dev/bin/$name in $SECONDS s"
   end_line
 }
 
-if up_to_date; then exit 0; fi
-command -v go >/dev/null || fail 'Go is not installed; see https://go.dev/doc/install'
-mkdir -p "$bin"
-take_lock
-# Someone else may have built it while we waited for the lock.
-if up_to_date; then exit 0; fi
-# In bin, so that the final rename stays within one file system.
-tmp=$(mktemp -d "$bin/.build-vault.XXXXXX")
-: >"$tmp/started"
-build
+# bring_up_to_date builds one server if need be.
+bring_up_to_date() {
+  if up_to_date; then return; fi
+  command -v go >/dev/null || fail 'Go is not installed; see https://go.dev/doc/install'
+  mkdir -p "$bin"
+  take_lock
+  # Someone else may have built it while we waited for the lock.
+  if ! up_to_date; then
+    # In bin, so that the final rename stays within one file system.
+    tmp=$(mktemp -d "$bin/.build-$name.XXXXXX")
+    : >"$tmp/started"
+    build
+  fi
+  cleanup
+  # Gives up the lock, where it is a file. Not open where it is a directory.
+  exec 9>&-
+}
+
+if (($# == 0)); then
+  echo 'usage: dev/build.sh NAME...    with names of: vault minio versitygw' >&2
+  exit 2
+fi
+export CGO_ENABLED=0 GOWORK=off
+for server in "$@"; do
+  choose "$server"
+  bring_up_to_date
+done
