@@ -2,35 +2,45 @@
 # The others are parts of them. make help lists them all.
 
 SHELL := /bin/bash
-MODULES := . dev/vault dev/tools bench
+MODULES := . dev/vault dev/minio dev/versitygw dev/tools bench
 PACKAGES := ./...
 FUZZTIME ?= 5s
+S3 ?= versitygw
 
-# How dev/build-vault.sh compiles, so that what it has compiled is used again.
+# How dev/build.sh compiles, so that what it has compiled is used again.
 # Without debugging information it takes a good deal less.
 VAULT_FLAGS := -trimpath -gcflags=all=-dwarf=false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tools example lint fuzz tidy bench clean
+.PHONY: help demo test tools vault example lint fuzz tidy bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: export FILE ?=
-demo: tools ## store files through a real Vault and show it: make demo [FILE=path]
+demo: vault ## store files through a real Vault and show it: make demo [FILE=path]
 	@go run ./internal/cmd/withvault -quiet -- go run ./examples/demo "$$FILE"
 
-test: tools ## run every test (the library's with the race detector) against a real Vault
-	go test -race $(PACKAGES)
+test: tools ## run every test (the library's with the race detector) against real servers
+	go test -race -timeout 30m $(PACKAGES)
 	cd bench && go test -race ./...
 	cd dev/vault && CGO_ENABLED=0 go test $(VAULT_FLAGS) ./...
 
-tools: ## build the real Vault server that tests and demo use (once)
-	@dev/build-vault.sh
+tools: ## build or install the real servers that tests use: Vault, S3, PostgreSQL (once)
+	@dev/build.sh vault minio versitygw
+	@dev/install-postgres.sh
 
-example: tools ## run an example with a Vault of its own: make example NAME=quickstart [ARGS=...]
+vault:
+	@dev/build.sh vault
+
+# The servers beside Vault that an example's comment asks for: "// Needs: postgres s3".
+NEEDS = $(shell sed -n 's,^// Needs: ,,p' examples/$(NAME)/main.go 2>/dev/null)
+
+example: vault ## run an example with servers of its own: make example NAME=quickstart [ARGS=...] [S3=minio]
 	@test -n "$(NAME)" -a -f "examples/$(NAME)/main.go" || { echo "make example NAME=..., one of:" $$(cd examples && ls -d */) >&2; exit 1; }
-	@go run ./internal/cmd/withvault -quiet -- go run ./examples/$(NAME) $(ARGS)
+	@$(if $(filter postgres,$(NEEDS)),dev/install-postgres.sh)
+	@$(if $(filter s3,$(NEEDS)),dev/build.sh $(S3))
+	@go run ./internal/cmd/withvault -quiet $(if $(filter postgres,$(NEEDS)),-postgres) $(if $(filter s3,$(NEEDS)),-s3 $(S3)) -- go run ./examples/$(NAME) $(ARGS)
 
 lint: ## go vet, staticcheck, gofmt, and the layering of the packages
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "the files above are not gofmt-ed" >&2; exit 1; }

@@ -1,23 +1,18 @@
 package devvault
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/atrest/atrest/internal/child"
 )
 
-const (
-	// binaryVariable names the environment variable that chooses the server.
-	binaryVariable = "ATREST_TEST_VAULT_BINARY"
-
-	// modulePath is how the repository's root is recognised.
-	modulePath = "github.com/atrest/atrest"
-)
+// binaryVariable names the environment variable that chooses the server.
+const binaryVariable = "ATREST_TEST_VAULT_BINARY"
 
 // ErrNoBinary means that there is no Vault to run. The error that wraps it
 // says how to get one.
@@ -55,7 +50,7 @@ func findBinary(option string) (executable, error) {
 	if name := os.Getenv(binaryVariable); name != "" {
 		return binaryFromVariable(name)
 	}
-	root, err := repositoryRoot()
+	root, err := child.RepositoryRoot()
 	if err != nil {
 		return executable{}, fmt.Errorf("%w: set %s: %w", ErrNoBinary, binaryVariable, err)
 	}
@@ -70,7 +65,7 @@ func findBinary(option string) (executable, error) {
 func binaryFromVariable(name string) (executable, error) {
 	path := name
 	if strings.ContainsRune(name, filepath.Separator) && !filepath.IsAbs(name) {
-		root, err := repositoryRoot()
+		root, err := child.RepositoryRoot()
 		if err != nil {
 			return executable{}, fmt.Errorf("%w: %s=%s: %w", ErrNoBinary, binaryVariable, name, err)
 		}
@@ -81,46 +76,4 @@ func binaryFromVariable(name string) (executable, error) {
 		return executable{}, fmt.Errorf("%w: %s: %w", ErrNoBinary, binaryVariable, err)
 	}
 	return executable{path: path}, nil
-}
-
-// repositoryRoot walks up from the working directory to the go.mod of this
-// module. The repository holds other modules; theirs are passed by.
-func repositoryRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		ours, err := isOurModule(filepath.Join(dir, "go.mod"))
-		if err != nil {
-			return "", err
-		}
-		if ours {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", fmt.Errorf("the working directory is outside the repository of %s", modulePath)
-		}
-		dir = parent
-	}
-}
-
-// isOurModule reports whether a file exists and is the go.mod of this module.
-func isOurModule(goMod string) (bool, error) {
-	file, err := os.Open(goMod)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer file.Close() // read only: nothing to lose
-	lines := bufio.NewScanner(file)
-	for lines.Scan() {
-		if path, ok := strings.CutPrefix(strings.TrimSpace(lines.Text()), "module "); ok {
-			return strings.Trim(strings.TrimSpace(path), `"`) == modulePath, nil
-		}
-	}
-	return false, lines.Err()
 }

@@ -8,10 +8,12 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/atrest/atrest/internal/child"
 )
 
 func TestBinaryFromVariable(t *testing.T) {
-	root, err := repositoryRoot()
+	root, err := child.RepositoryRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,8 +55,8 @@ func TestBinaryOfRepository(t *testing.T) {
 	if _, err := Binary(); !errors.Is(err, ErrNoBinary) || !strings.Contains(err.Error(), "outside the repository") {
 		t.Errorf("outside: %v", err)
 	}
-	writeModule(t, root, modulePath)
-	writeModule(t, inner, modulePath+"/dev/vault")
+	writeModule(t, root, "github.com/atrest/atrest")
+	writeModule(t, inner, "github.com/atrest/atrest/dev/vault")
 	_, err = Binary()
 	if !errors.Is(err, ErrNoBinary) || !strings.Contains(err.Error(), "make tools") {
 		t.Errorf("not built: %v, want the remedy", err)

@@ -22,6 +22,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/atrest/atrest/internal/child"
 	"github.com/hashicorp/vault/api"
 )
 
@@ -67,7 +68,7 @@ type Server struct {
 	keys atomic.Pointer[initKeys] // replaced by a Restart of a server in memory
 
 	mu      sync.Mutex // guards the fields below, and one change of process at a time
-	process *process
+	process *child.Process
 	stopped bool
 }
 
@@ -174,7 +175,7 @@ func (s *Server) restart(ctx context.Context) error {
 	if s.stopped {
 		return errStopped
 	}
-	if err := s.process.stop(stopTimeout); err != nil {
+	if err := s.process.Stop(stopTimeout); err != nil {
 		return err
 	}
 	s.transport.CloseIdleConnections()
@@ -199,7 +200,7 @@ func (s *Server) Stop() error {
 	s.stopped = true
 	var err error
 	if s.process != nil {
-		err = s.process.stop(stopTimeout)
+		err = s.process.Stop(stopTimeout)
 	}
 	s.transport.CloseIdleConnections()
 	if err := errors.Join(err, os.RemoveAll(s.tempDir)); err != nil {

@@ -36,7 +36,7 @@ func TestStartStop(t *testing.T) {
 	if _, err := os.Stat(s.tempDir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Stop left %s", s.tempDir)
 	}
-	if code := s.process.cmd.ProcessState.ExitCode(); code != 0 {
+	if code := s.process.ExitCode(); code != 0 {
 		t.Errorf("server exited with %d, want 0", code)
 	}
 	if err := s.Seal(t.Context()); !errors.Is(err, errStopped) {

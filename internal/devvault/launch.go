@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strings"
-	"time"
+
+	"github.com/atrest/atrest/internal/child"
 )
 
 // launch writes the configuration, starts a process and waits until it
@@ -28,7 +28,7 @@ func (s *Server) launch(ctx context.Context) error {
 		if !errors.Is(err, errAddressInUse) {
 			return err
 		}
-		if err := pause(ctx); err != nil {
+		if err := child.Poll(ctx); err != nil {
 			return fmt.Errorf("no port to listen on: %w", err)
 		}
 	}
@@ -42,14 +42,7 @@ func (s *Server) nextAddress() (string, error) {
 	case s.binary.ours:
 		return "127.0.0.1:0", nil
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("looking for a free port: %w", err)
-	}
-	if err := l.Close(); err != nil {
-		return "", fmt.Errorf("looking for a free port: %w", err)
-	}
-	return l.Addr().String(), nil
+	return child.FreeAddress()
 }
 
 func (s *Server) launchAt(ctx context.Context, address string) error {
@@ -57,13 +50,18 @@ func (s *Server) launchAt(ctx context.Context, address string) error {
 		return fmt.Errorf("writing the configuration: %w", err)
 	}
 	out := newOutput(s.log)
-	p, err := startProcess(s.binary.path, []string{"server", "-config=" + s.configPath()}, childEnv(), out)
+	p, err := child.Start(child.Command{
+		Path: s.binary.path,
+		Args: []string{"server", "-config=" + s.configPath()},
+		Env:  childEnv(),
+		Log:  out,
+	})
 	if err != nil {
 		return err
 	}
 	bound, err := awaitStart(ctx, p, out, address)
 	if err != nil {
-		return errors.Join(err, p.stop(stopTimeout))
+		return errors.Join(err, p.Stop(stopTimeout))
 	}
 	s.addr, s.process = bound, p
 	return s.awaitHealth(ctx, isAnswering)
@@ -71,20 +69,20 @@ func (s *Server) launchAt(ctx context.Context, address string) error {
 
 // awaitStart waits for the line that says that the server runs, and returns
 // the address it listens on.
-func awaitStart(ctx context.Context, p *process, out *output, address string) (string, error) {
+func awaitStart(ctx context.Context, p *child.Process, out *output, address string) (string, error) {
 	select {
 	case <-out.started:
-	case <-p.done:
+	case <-p.Done():
 		return "", startFailure(out)
 	case <-ctx.Done():
-		return "", fmt.Errorf("the server did not start: %w; it printed:\n%s", context.Cause(ctx), out.tail())
+		return "", fmt.Errorf("the server did not start: %w; it printed:\n%s", context.Cause(ctx), out.Tail())
 	}
 	if !strings.HasSuffix(address, ":0") {
 		return address, nil
 	}
 	bound := out.address()
 	if bound == "" {
-		return "", fmt.Errorf("the server did not print the address it listens on; it printed:\n%s", out.tail())
+		return "", fmt.Errorf("the server did not print the address it listens on; it printed:\n%s", out.Tail())
 	}
 	return bound, nil
 }
@@ -94,7 +92,7 @@ var errAddressInUse = errors.New("address already in use")
 
 // startFailure makes an error of what a server printed before it gave up.
 func startFailure(out *output) error {
-	tail := out.tail()
+	tail := out.Tail()
 	if strings.Contains(tail, errAddressInUse.Error()) {
 		return errAddressInUse
 	}
@@ -130,19 +128,4 @@ listener "tcp" {
 disable_mlock = true
 log_level     = "info"
 `, storage, address)
-}
-
-// pollInterval is the pause between two looks at a condition.
-const pollInterval = 20 * time.Millisecond
-
-// pause waits for one poll interval, or until ctx ends.
-func pause(ctx context.Context) error {
-	timer := time.NewTimer(pollInterval)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

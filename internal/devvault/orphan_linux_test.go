@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/atrest/atrest/internal/child"
 )
 
 // helper starts a server, prints its process id and never ends by itself.
@@ -40,7 +42,7 @@ func helper() error {
 	if _, err := client.Sys().Health(); err != nil {
 		return err
 	}
-	fmt.Println(r.s.process.cmd.Process.Pid)
+	fmt.Println(r.s.process.PID())
 	select {}
 }
 
@@ -74,7 +76,7 @@ func TestKilledParentLeavesNoServer(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the server, process %d, outlives its parent", pid)
 		}
-		time.Sleep(pollInterval)
+		time.Sleep(child.PollInterval)
 	}
 }
 

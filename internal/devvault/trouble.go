@@ -24,18 +24,18 @@ func (s *Server) Unseal(ctx context.Context) error {
 // the kernel, but nothing is answered until [Server.Resume]. The error is
 // [errors.ErrUnsupported] where the system has no such signal (Windows).
 func (s *Server) Pause() error {
-	return s.change("pause", func() error { return s.process.pause() })
+	return s.change("pause", func() error { return s.process.Pause() })
 }
 
 // Resume lets a paused server go on, and answer what it was asked meanwhile.
 func (s *Server) Resume() error {
-	return s.change("resume", func() error { return s.process.resume() })
+	return s.change("resume", func() error { return s.process.Resume() })
 }
 
 // Kill ends the server's process without warning, as a crash would.
 // [Server.Restart] brings it back.
 func (s *Server) Kill() error {
-	return s.change("kill", func() error { return s.process.kill() })
+	return s.change("kill", func() error { return s.process.Kill() })
 }
 
 // change runs one operation on a server that has not been stopped.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/atrest/atrest/internal/child"
 	"github.com/hashicorp/vault/api"
 )
 
@@ -88,11 +89,11 @@ func (s *Server) awaitHealth(ctx context.Context, wanted func(*api.HealthRespons
 			return nil
 		}
 		select {
-		case <-s.process.done:
+		case <-s.process.Done():
 			return errors.New("the server has exited")
 		default:
 		}
-		if ended := pause(ctx); ended != nil {
+		if ended := child.Poll(ctx); ended != nil {
 			return errors.Join(fmt.Errorf("the server did not get ready: %w", ended), err)
 		}
 	}

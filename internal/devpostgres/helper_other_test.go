@@ -1,0 +1,8 @@
+//go:build !linux
+
+package devpostgres
+
+import "errors"
+
+// helper is for a test that only Linux has.
+func helper() error { return errors.New("no helper on this system") }
