@@ -35,12 +35,14 @@ vault:
 
 # The servers beside Vault that an example's comment asks for: "// Needs: postgres s3".
 NEEDS = $(shell sed -n 's,^// Needs: ,,p' examples/$(NAME)/main.go 2>/dev/null)
+SERVERS = $(if $(filter postgres,$(NEEDS)),-postgres) $(if $(filter s3,$(NEEDS)),-s3 $(S3))
+WITH_SERVERS = $(if $(strip $(SERVERS)),go run ./internal/cmd/withservers -quiet $(SERVERS) --)
 
 example: vault ## run an example with servers of its own: make example NAME=quickstart [ARGS=...] [S3=minio]
 	@test -n "$(NAME)" -a -f "examples/$(NAME)/main.go" || { echo "make example NAME=..., one of:" $$(cd examples && ls -d */) >&2; exit 1; }
 	@$(if $(filter postgres,$(NEEDS)),dev/install-postgres.sh)
 	@$(if $(filter s3,$(NEEDS)),dev/build.sh $(S3))
-	@go run ./internal/cmd/withvault -quiet $(if $(filter postgres,$(NEEDS)),-postgres) $(if $(filter s3,$(NEEDS)),-s3 $(S3)) -- go run ./examples/$(NAME) $(ARGS)
+	@go run ./internal/cmd/withvault -quiet -- $(WITH_SERVERS) go run ./examples/$(NAME) $(ARGS)
 
 lint: ## go vet, staticcheck, gofmt, and the layering of the packages
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "the files above are not gofmt-ed" >&2; exit 1; }

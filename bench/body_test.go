@@ -40,17 +40,17 @@ func BenchmarkBody(b *testing.B) {
 	b.Run("encrypt", func(b *testing.B) {
 		defer reportElsewhere(b)()
 		compare(b, perBody,
-			contender{"ours", func() error { return encryptOurs(io.Discard, key, bytes.NewReader(plaintext), size, pool) }},
-			contender{"raw", raw.seal},
-			contender{"tink", func() error { return encryptTink(io.Discard, key, plaintext, size) }},
+			contender{name: "ours", run: func() error { return encryptOurs(io.Discard, key, bytes.NewReader(plaintext), size, pool) }},
+			contender{name: "raw", run: raw.seal},
+			contender{name: "tink", run: func() error { return encryptTink(io.Discard, key, plaintext, size) }},
 		)
 	})
 	b.Run("decrypt", func(b *testing.B) {
 		defer reportElsewhere(b)()
 		compare(b, perBody,
-			contender{"ours", func() error { return decryptOurs(io.Discard, key, sealed, size, pool) }},
-			contender{"raw", raw.open},
-			contender{"tink", func() error { return decryptTink(io.Discard, key, bytes.NewReader(sealed), size) }},
+			contender{name: "ours", run: func() error { return decryptOurs(io.Discard, key, sealed, size, pool) }},
+			contender{name: "raw", run: raw.open},
+			contender{name: "tink", run: func() error { return decryptTink(io.Discard, key, bytes.NewReader(sealed), size) }},
 		)
 	})
 }
@@ -68,10 +68,10 @@ func BenchmarkSegmentSize(b *testing.B) {
 			b.Fatal(err)
 		}
 		name := fmt.Sprintf("%dKiB", size>>10)
-		encrypt = append(encrypt, contender{name, func() error {
+		encrypt = append(encrypt, contender{name: name, run: func() error {
 			return encryptOurs(io.Discard, key, bytes.NewReader(plaintext), size, pool)
 		}})
-		decrypt = append(decrypt, contender{name, func() error { return decryptOurs(io.Discard, key, sealed, size, pool) }})
+		decrypt = append(decrypt, contender{name: name, run: func() error { return decryptOurs(io.Discard, key, sealed, size, pool) }})
 	}
 	b.Run("encrypt", func(b *testing.B) {
 		defer reportElsewhere(b)()

@@ -11,6 +11,8 @@ import (
 type contender struct {
 	name string
 	run  func() error
+	// prepare, if not nil, comes before each run and is not timed.
+	prepare func() error
 }
 
 // A rate says how much of what one run of a contender does.
@@ -32,11 +34,11 @@ func compare(b *testing.B, per rate, contenders ...contender) {
 	for round := 0; b.Loop(); round++ {
 		for i := range contenders {
 			i = (i + round) % len(contenders)
-			start := time.Now()
-			if err := contenders[i].run(); err != nil {
+			took, err := contenders[i].time()
+			if err != nil {
 				b.Fatalf("%s: %v", contenders[i].name, err)
 			}
-			times[i] = append(times[i], time.Since(start))
+			times[i] = append(times[i], took)
 		}
 	}
 	b.ReportMetric(0, "ns/op") // the sum of all, which tells nothing
@@ -52,6 +54,18 @@ func compare(b *testing.B, per rate, contenders ...contender) {
 			b.ReportMetric(slices.Min(times[i]).Seconds()/slices.Min(times[0]).Seconds(), ratio+"-best")
 		}
 	}
+}
+
+// time runs the contender once and returns how long that took.
+func (c contender) time() (time.Duration, error) {
+	if c.prepare != nil {
+		if err := c.prepare(); err != nil {
+			return 0, err
+		}
+	}
+	start := time.Now()
+	err := c.run()
+	return time.Since(start), err
 }
 
 // ratios divides each duration by the one of the same round.

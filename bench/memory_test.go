@@ -15,7 +15,8 @@ type peakMemory struct {
 	resident uint64 // of the process, as the kernel counts it
 }
 
-// during does the work and looks at the memory each millisecond meanwhile.
+// during does the work and looks at the memory every 10 ms meanwhile, which
+// costs next to nothing and misses little: buffers live longer.
 func (p *peakMemory) during(work func() error) error {
 	runtime.GC()
 	heap, resident, err := memoryInUse()
@@ -24,7 +25,7 @@ func (p *peakMemory) during(work func() error) error {
 	}
 	done := make(chan error)
 	go func() { done <- work() }()
-	tick := time.NewTicker(time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {

@@ -125,7 +125,7 @@ func BenchmarkConcurrentPuts(b *testing.B) {
 				}
 			}
 			wire.count()
-			compare(b, rate{callers * each, "puts/s"}, contender{"ours", ours}, contender{"naive", theirs})
+			compare(b, rate{callers * each, "puts/s"}, contender{name: "ours", run: ours}, contender{name: "naive", run: theirs})
 			b.ReportMetric(float64(wire.count())/float64(b.N*callers*each), "requests/put")
 		})
 	}
@@ -141,8 +141,8 @@ func BenchmarkLone(b *testing.B) {
 		other := &naive{client, key, backend.open(b)}
 		b.Run(backend.name+"/put", func(b *testing.B) {
 			compare(b, rate{},
-				contender{"ours", func() error { return putBytes(b.Context(), store, "secret", secret) }},
-				contender{"naive", func() error { return other.put(b.Context(), "secret", secret) }},
+				contender{name: "ours", run: func() error { return putBytes(b.Context(), store, "secret", secret) }},
+				contender{name: "naive", run: func() error { return other.put(b.Context(), "secret", secret) }},
 			)
 		})
 		b.Run(backend.name+"/get", func(b *testing.B) {
@@ -154,8 +154,8 @@ func BenchmarkLone(b *testing.B) {
 				b.Fatal(err)
 			}
 			compare(b, rate{},
-				contender{"ours", func() error { _, _, err := store.GetBytes(b.Context(), "secret"); return err }},
-				contender{"naive", func() error { _, err := other.get(b.Context(), "secret"); return err }},
+				contender{name: "ours", run: func() error { _, _, err := store.GetBytes(b.Context(), "secret"); return err }},
+				contender{name: "naive", run: func() error { _, err := other.get(b.Context(), "secret"); return err }},
 			)
 		})
 	}

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 func run(m *testing.M) int {
 	ctx := context.Background()
 	var err error
-	if vault, err = devvault.Start(ctx, devvault.Options{}); err != nil {
+	if vault, err = devvault.Shared(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

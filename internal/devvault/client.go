@@ -3,6 +3,7 @@ package devvault
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -57,17 +58,33 @@ func (s *Server) enableTransit(ctx context.Context, mount string) error {
 	if err != nil {
 		return err
 	}
-	mounts, err := client.Sys().ListMountsWithContext(ctx)
-	if err != nil {
+	if enabled, err := transitEnabled(ctx, client, mount); enabled || err != nil {
 		return err
 	}
-	if existing, ok := mounts[mount+"/"]; ok {
-		if existing.Type != "transit" {
-			return fmt.Errorf("the engine there is %q", existing.Type)
-		}
+	failed := client.Sys().MountWithContext(ctx, mount, &api.MountInput{Type: "transit"})
+	if failed == nil {
 		return nil
 	}
-	return client.Sys().MountWithContext(ctx, mount, &api.MountInput{Type: "transit"})
+	// Somebody else may have been quicker: several test binaries share an
+	// external server.
+	if enabled, err := transitEnabled(ctx, client, mount); !enabled {
+		return errors.Join(failed, err)
+	}
+	return nil
+}
+
+// transitEnabled reports whether transit is enabled at the mount path. Another
+// engine there is an error.
+func transitEnabled(ctx context.Context, client *api.Client, mount string) (bool, error) {
+	mounts, err := client.Sys().ListMountsWithContext(ctx)
+	if err != nil {
+		return false, err
+	}
+	existing, ok := mounts[mount+"/"]
+	if ok && existing.Type != "transit" {
+		return false, fmt.Errorf("the engine there is %q", existing.Type)
+	}
+	return ok, nil
 }
 
 // Token creates a token that may do what a policy allows, for tests of

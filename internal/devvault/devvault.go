@@ -58,6 +58,7 @@ type Options struct {
 
 // Server is a running Vault. Its methods may be called concurrently.
 type Server struct {
+	external  string // URL of a server that was not started here, see Shared; then there is no process
 	binary    executable
 	tempDir   string // configuration file; removed by Stop
 	data      dataDir
@@ -132,11 +133,17 @@ func (s *Server) bringUp(ctx context.Context) error {
 	return s.unseal(ctx)
 }
 
-// Addr is the server's URL, "http://127.0.0.1:PORT". It stays the same for the
-// server's life, restarts included.
-func (s *Server) Addr() string { return "http://" + s.addr }
+// Addr is the server's URL, "http://127.0.0.1:PORT", or VAULT_ADDR for an
+// external server. It stays the same for the server's life, restarts included.
+func (s *Server) Addr() string {
+	if s.external != "" {
+		return s.external
+	}
+	return "http://" + s.addr
+}
 
-// RootToken is the token that may do everything.
+// RootToken is the token that may do everything, or VAULT_TOKEN for an external
+// server, see [Shared].
 func (s *Server) RootToken() string {
 	if keys := s.keys.Load(); keys != nil {
 		return keys.RootToken
@@ -172,8 +179,8 @@ func (s *Server) Restart(ctx context.Context) error {
 }
 
 func (s *Server) restart(ctx context.Context) error {
-	if s.stopped {
-		return errStopped
+	if err := s.changeable(); err != nil {
+		return err
 	}
 	if err := s.process.Stop(stopTimeout); err != nil {
 		return err

@@ -42,12 +42,23 @@ func (s *Server) Kill() error {
 func (s *Server) change(name string, f func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := errStopped
-	if !s.stopped {
+	err := s.changeable()
+	if err == nil {
 		err = f()
 	}
 	if err != nil {
 		return fmt.Errorf("devvault: %s: %w", name, err)
+	}
+	return nil
+}
+
+// changeable says why the server's state cannot be changed, if so.
+func (s *Server) changeable() error {
+	switch {
+	case s.external != "":
+		return fmt.Errorf("%w: the server that %s=external chooses is not ours", errors.ErrUnsupported, sharedVariable)
+	case s.stopped:
+		return errStopped
 	}
 	return nil
 }

@@ -19,109 +19,43 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
+	"github.com/atrest/atrest/internal/beside"
 	"github.com/atrest/atrest/internal/devvault"
 )
 
-const (
-	exitUsage = 2
-	exitVault = 125
-)
-
 func main() {
-	o, err := parseFlags(os.Args[1:], os.Stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		os.Exit(0)
-	}
-	if err != nil {
-		os.Exit(exitUsage) // the flag set has said why
-	}
-	code, err := run(o)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "withvault:", err)
-	}
-	os.Exit(code)
-}
-
-// options is a parsed command line.
-type options struct {
-	storage string
-	quiet   bool
-	command []string
-}
-
-func parseFlags(args []string, stderr io.Writer) (options, error) {
-	var o options
 	flags := flag.NewFlagSet("withvault", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.StringVar(&o.storage, "storage", "", "keep Vault's data and unseal key in `DIR` (default: a temporary directory)")
-	flags.BoolVar(&o.quiet, "quiet", false, "do not say where the Vault is")
-	flags.Usage = func() {
-		fmt.Fprintln(stderr, "Usage: withvault [-storage DIR] [-quiet] -- COMMAND ARGS...")
-		flags.PrintDefaults()
+	storage := flags.String("storage", "", "keep Vault's data and unseal key in `DIR` (default: a temporary directory)")
+	program := beside.Program{
+		Flags:    flags,
+		Synopsis: "[-storage DIR]",
+		Start: func(ctx context.Context, servers *beside.Servers) error {
+			return startVault(ctx, servers, *storage)
+		},
 	}
-	if err := flags.Parse(args); err != nil {
-		return options{}, err
-	}
-	if o.command = flags.Args(); len(o.command) == 0 {
-		err := errors.New("no COMMAND to run")
-		fmt.Fprintln(stderr, "withvault:", err)
-		flags.Usage()
-		return options{}, err
-	}
-	return o, nil
+	os.Exit(program.Run(os.Args[1:]))
 }
 
-// run does the work between the command line and the exit code.
-func run(o options) (code int, err error) {
-	// From here on no signal ends us before the Vault is stopped. Those that
-	// arrive before the command runs are kept for it.
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, forwarded()...)
-	defer signal.Stop(signals)
-
-	server, cleanUp, err := startVault(o)
+// startVault gives the command a Vault with transit/.
+func startVault(ctx context.Context, servers *beside.Servers, storage string) error {
+	dir, removeDir, err := storageDir(storage)
 	if err != nil {
-		return exitVault, err
+		return err
 	}
-	defer func() {
-		if failed := cleanUp(); failed != nil {
-			err = errors.Join(err, failed)
-			if code == 0 {
-				code = exitVault
-			}
-		}
-	}()
-	if !o.quiet {
-		fmt.Fprintf(os.Stderr, "withvault: Vault with transit/ at %s\n", server.Addr())
-	}
-	return runCommand(o.command, environment(server), signals)
-}
-
-// startVault starts the Vault and returns how to be rid of it again.
-func startVault(o options) (server *devvault.Server, cleanUp func() error, err error) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	dir, removeDir, err := storageDir(o.storage)
+	servers.OnStop(removeDir)
+	server, err := devvault.Start(ctx, devvault.Options{StorageDir: dir})
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	server, err = devvault.Start(ctx, devvault.Options{StorageDir: dir})
-	if err != nil {
-		return nil, nil, errors.Join(err, removeDir())
-	}
-	cleanUp = func() error { return errors.Join(server.Stop(), removeDir()) }
-	if err := server.EnableTransit(ctx, "transit"); err != nil {
-		return nil, nil, errors.Join(err, cleanUp())
-	}
-	return server, cleanUp, nil
+	servers.OnStop(server.Stop)
+	servers.Describe("Vault with transit/ at " + server.Addr())
+	servers.Replace("VAULT_")
+	servers.Set("VAULT_ADDR="+server.Addr(), "VAULT_TOKEN="+server.RootToken())
+	return server.EnableTransit(ctx, "transit")
 }
 
 // storageDir is the directory asked for, which stays, or a temporary one.

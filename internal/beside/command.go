@@ -1,4 +1,4 @@
-package main
+package beside
 
 import (
 	"errors"
@@ -6,9 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"strings"
-
-	"github.com/atrest/atrest/internal/devvault"
 )
 
 // The codes by which a shell tells that a command could not be run.
@@ -16,19 +13,6 @@ const (
 	exitCannotRun = 126
 	exitNotFound  = 127
 )
-
-// environment is ours with the Vault's address and token in the place of
-// whatever other Vault it pointed to. The token goes this way because a
-// command line is open to every user of the machine.
-func environment(server *devvault.Server) []string {
-	var env []string
-	for _, entry := range os.Environ() {
-		if !strings.HasPrefix(entry, "VAULT_") {
-			env = append(env, entry)
-		}
-	}
-	return append(env, "VAULT_ADDR="+server.Addr(), "VAULT_TOKEN="+server.RootToken())
-}
 
 // runCommand runs the command with our standard streams, passes signals on to
 // it, and returns its exit code.

@@ -1,0 +1,58 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
+
+	"github.com/atrest/atrest/backend/s3"
+	"github.com/atrest/atrest/internal/devs3"
+)
+
+func s3Engine(b *testing.B, kind devs3.Kind) engine {
+	server, err := devs3.Start(b.Context(), devs3.Options{Kind: kind})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			b.Error(err)
+		}
+	})
+	bucket, err := server.NewBucket(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	blobs, err := s3.New(b.Context(), s3.Config{Client: server.Client(), Bucket: bucket, Prefix: "ours/"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	keys, _, _ := newKeys(b)
+	manager := transfermanager.New(server.Client())
+	return engine{
+		store: newStore(b, blobs, keys),
+		put: func(src io.Reader) error {
+			_, err := manager.UploadObject(b.Context(), &transfermanager.UploadObjectInput{
+				Bucket: aws.String(bucket), Key: aws.String("plain"), Body: src,
+			})
+			return err
+		},
+		get: func() error { return download(b.Context(), manager, bucket) },
+	}
+}
+
+func download(ctx context.Context, manager *transfermanager.Client, bucket string) error {
+	out, err := manager.GetObject(ctx, &transfermanager.GetObjectInput{Bucket: aws.String(bucket), Key: aws.String("plain")})
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(io.Discard, out.Body)
+	if err == nil && n != largeSize {
+		err = fmt.Errorf("%d bytes came back", n)
+	}
+	return err
+}
