@@ -185,9 +185,9 @@ type Object struct {
 type Entry struct {
 	Attrs
 	Name string
-	// Header is nil where the engine's listing does not include it, and Version
-	// is empty as well where the object is damaged. A Get with the zero Range
-	// fetches them then, or tells what is wrong.
+	// Header is nil where the engine's listing does not include it, or where the
+	// object is damaged. Version is then either right or empty. A Get with the
+	// zero Range fetches both, or tells what is wrong.
 	Header []byte
 }
 

@@ -25,6 +25,12 @@
 // What this cannot notice is a rollback: a backend that brings back an older
 // object of the same name, whole, or pretends that it is not there.
 //
+// # Moving
+//
+// [Store.Copy] and [Store.Rename] work within a store. [Migrate] brings all
+// objects into another: another backend, another Vault or transit key, another
+// ID. None of them encrypts a body again.
+//
 // # Errors
 //
 // Errors wrap the values of package atrest, for use with errors.Is. An error

@@ -100,6 +100,30 @@ func ExampleReader() {
 	})
 }
 
+// Move a store to another backend and another Vault while it is in use: a first
+// run copies nearly everything, and one after the writers have stopped the rest.
+func ExampleMigrate() {
+	var (
+		ctx         context.Context
+		dst, src    *storage.Store
+		stopWriters func()
+	)
+	opts := &storage.MigrateOptions{
+		ReadBack: true,
+		Progress: func(p storage.MigrateProgress) { log.Printf("%d objects copied, up to %s", p.Copied, p.Last) },
+		Failed:   func(name string, err error) { log.Printf("%s: %v", name, err) },
+	}
+	if _, err := storage.Migrate(ctx, dst, src, opts); err != nil {
+		log.Fatal(err) // a second run skips what is done
+	}
+	stopWriters()
+	opts.Overwrite = true // what has been replaced in src since
+	opts.ReadBack = false // or everything would be read once more
+	if _, err := storage.Migrate(ctx, dst, src, opts); err != nil {
+		log.Fatal(err)
+	}
+}
+
 func ExampleStore_Verify() {
 	var (
 		ctx   context.Context

@@ -43,7 +43,23 @@ type ListOptions struct {
 	// After selects the names that come after it in the order of listings, so
 	// that an interrupted listing goes on after the last name that it yielded.
 	After string
+	// NamesOnly leaves all fields of an Entry but Name zero. No header is looked
+	// at, so nothing is fetched but the listing itself, and damaged objects are
+	// listed like others.
+	NamesOnly bool
 }
+
+const (
+	// listChunk is how many entries of a listing are handled together: enough
+	// that handing them from one goroutine to another costs nothing to speak of.
+	listChunk = 64
+
+	// listChunks is how many chunks are read ahead of the loop. Times
+	// listFetchers, it is how many headers are fetched at a time where the
+	// backend's listing has none.
+	listChunks   = 2
+	listFetchers = 8
+)
 
 // An Entry is one object of a listing. Nothing in it is authenticated, since
 // that would take a call to Vault for each: see [Store.Stat].
@@ -60,61 +76,120 @@ type Entry struct {
 // that is put or deleted meanwhile may or may not appear; all others appear
 // exactly once. The loop may call any method of the Store.
 //
+// Where the backend's listing has no headers (S3), they are fetched, 16 at a
+// time and ahead of the loop; with NamesOnly they are not.
+//
 // An object whose header is damaged, or can't be fetched, is yielded with its
 // name and an error, ErrTampered where it is damaged, and the listing goes on.
-// Any other error ends it; its Entry is empty.
+// An error that is not about one object, such as a storage engine that can't be
+// reached, ends it; its Entry is empty.
 func (s *Store) List(ctx context.Context, opts *ListOptions) iter.Seq2[Entry, error] {
 	if opts == nil {
 		opts = new(ListOptions)
 	}
+	if opts.NamesOnly {
+		return s.listNames(ctx, opts)
+	}
+	return s.listEntries(ctx, opts)
+}
+
+func (s *Store) listNames(ctx context.Context, opts *ListOptions) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		for raw, err := range s.blobs.List(ctx, opts.Prefix, opts.After) {
+		for name, err := range s.names(ctx, opts.Prefix, opts.After) {
 			if err != nil {
 				yield(Entry{}, fmt.Errorf("storage: list: %w", err))
 				return
 			}
-			entry, gone, err := s.entry(ctx, raw)
-			if gone {
-				continue
-			}
-			if err != nil {
-				err = opError("list", raw.Name, err)
-			}
-			if err != nil && ctx.Err() != nil {
-				yield(Entry{}, err)
-				return
-			}
-			if !yield(entry, err) {
+			if !yield(Entry{Name: name}, nil) {
 				return
 			}
 		}
 	}
 }
 
-// entry makes an Entry of a backend's, fetching the header where the backend's
-// listing does not have it.
-func (s *Store) entry(ctx context.Context, raw backend.Entry) (e Entry, gone bool, err error) {
-	e.Name = raw.Name
-	if gone, err = s.complete(ctx, &raw); gone || err != nil {
-		return e, gone, err
+// A listed is an Entry, or why there is none.
+type listed struct {
+	entry Entry
+	gone  bool // since the backend listed it
+	err   error
+}
+
+func (s *Store) listEntries(ctx context.Context, opts *ListOptions) iter.Seq2[Entry, error] {
+	chunks := func(ctx context.Context) iter.Seq2[[]backend.Entry, error] {
+		return chunked(s.blobs.List(ctx, opts.Prefix, opts.After), listChunk)
 	}
-	e.Version = raw.Version
+	work := func(ctx context.Context, chunk []backend.Entry) []listed {
+		entries := make([]listed, len(chunk))
+		s.completeAll(ctx, chunk, listFetchers, func(i int, gone bool, err error) {
+			entries[i] = listed{Entry{Name: chunk[i].Name}, gone, err}
+			if !gone && err == nil {
+				entries[i].entry, entries[i].err = entryOf(chunk[i])
+			}
+		})
+		return entries
+	}
+	return func(yield func(Entry, error) bool) {
+		for entries, err := range ordered(ctx, chunks, listChunks, work) {
+			if err != nil {
+				yield(Entry{}, fmt.Errorf("storage: list: %w", err))
+				return
+			}
+			for _, l := range entries {
+				if !l.gone && !l.yield(ctx, yield) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// yield yields an entry and reports whether the listing is to go on.
+func (l *listed) yield(ctx context.Context, yield func(Entry, error) bool) bool {
+	if l.err == nil {
+		return yield(l.entry, nil)
+	}
+	err := opError("list", l.entry.Name, l.err)
+	if isFatal(ctx, l.err) {
+		yield(Entry{}, err)
+		return false
+	}
+	return yield(l.entry, err)
+}
+
+// entryOf makes an Entry of a backend's.
+func entryOf(raw backend.Entry) (Entry, error) {
+	e := Entry{Name: raw.Name, Version: raw.Version}
 	h, err := parseHeader(raw.Header)
 	if err != nil {
-		return e, false, err
+		return e, err
 	}
 	e.Modified = h.immutable.modified()
 	e.KeyVersion = h.wrapped.version
 	e.Size, err = segment.PlainSize(raw.Size, h.immutable.segmentSize)
-	return e, false, err
+	return e, err
 }
 
-// complete fetches the header and the attributes of a listed object if they are
-// not there, and reports whether the object has been deleted meanwhile.
-func (s *Store) complete(ctx context.Context, raw *backend.Entry) (gone bool, err error) {
-	if raw.Header != nil {
-		return false, nil
+// completeAll completes the entries that need it, so many at a time, and calls
+// f with the index of every entry, concurrently.
+func (s *Store) completeAll(ctx context.Context, chunk []backend.Entry, workers int, f func(i int, gone bool, err error)) {
+	var incomplete []int
+	for i := range chunk {
+		if chunk[i].Header != nil {
+			f(i, false, nil)
+			continue
+		}
+		incomplete = append(incomplete, i)
 	}
+	each(len(incomplete), workers, func(k int) {
+		i := incomplete[k]
+		gone, err := s.complete(ctx, &chunk[i])
+		f(i, gone, err)
+	})
+}
+
+// complete fetches the header and the attributes of a listed object, and
+// reports whether the object has been deleted meanwhile.
+func (s *Store) complete(ctx context.Context, raw *backend.Entry) (gone bool, err error) {
 	obj, err := s.blobs.Get(ctx, raw.Name, backend.Range{}, "")
 	if isGone(err) {
 		return true, nil

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 func run(m *testing.M) int {
 	ctx := context.Background()
 	var err error
-	if vault, err = devvault.Start(ctx, devvault.Options{}); err != nil {
+	if vault, err = devvault.Shared(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -36,7 +36,7 @@ func run(m *testing.M) int {
 	if err = vault.EnableTransit(ctx, "transit"); err == nil {
 		code = m.Run()
 	}
-	if err = errors.Join(err, vault.Stop(), goleak.Find()); err != nil {
+	if err = errors.Join(err, vault.Stop(), stopServers(), goleak.Find()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -77,10 +77,34 @@ func newStore(t testing.TB, cfg storage.Config) *storage.Store {
 	return s
 }
 
+// An engine is a kind of backend, and how to get an empty one.
+type engine struct {
+	name string
+	open func(t *testing.T) backend.Blobs
+}
+
+// engines are all that tests of several backends run on.
+func engines() []engine {
+	return []engine{
+		{"memory", func(*testing.T) backend.Blobs { return memory.New() }},
+		{"disk", func(t *testing.T) backend.Blobs { return newDisk(t, t.TempDir()) }},
+	}
+}
+
 // onEach runs a test on every backend.
 func onEach(t *testing.T, test func(t *testing.T, blobs backend.Blobs)) {
-	t.Run("memory", func(t *testing.T) { test(t, memory.New()) })
-	t.Run("disk", func(t *testing.T) { test(t, newDisk(t, t.TempDir())) })
+	for _, e := range engines() {
+		t.Run(e.name, func(t *testing.T) { test(t, e.open(t)) })
+	}
+}
+
+// onEachPair runs a test on every pair of backends, also of one kind.
+func onEachPair(t *testing.T, test func(t *testing.T, dst, src backend.Blobs)) {
+	for _, src := range engines() {
+		for _, dst := range engines() {
+			t.Run(src.name+" to "+dst.name, func(t *testing.T) { test(t, dst.open(t), src.open(t)) })
+		}
+	}
 }
 
 func newDisk(t testing.TB, dir string) *disk.Store {

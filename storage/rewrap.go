@@ -12,14 +12,15 @@ import (
 )
 
 const (
-	// rewrapChunk is how many objects go through a rewrap together. Vault's
-	// rate grows little beyond batches of a hundred, and what is listed and not
-	// yet done is held in memory.
-	rewrapChunk = 512
+	// rewrapChunk is how many objects go through a rewrap together, in one
+	// request to Vault and, where the backend can, in one to the backend. What is
+	// listed and not yet done is held in memory. Measured with backend/memory and
+	// 40,000 objects, the rate is that of Vault, and the same from 512 to 4,000.
+	rewrapChunk = 1000
 
-	// rewrapWriters is how many headers of a chunk are read or written at a
+	// headerWorkers is how many headers of a chunk are read or written at a
 	// time, so that a backend's latency is not paid one by one.
-	rewrapWriters = 16
+	headerWorkers = 16
 )
 
 // RewrapOptions say what to rewrap. A nil *RewrapOptions is the zero one.
@@ -61,7 +62,8 @@ type RewrapProgress struct {
 //
 // An object that can't be rewrapped is reported and passed over; Rewrap then
 // returns an error that wraps the first such error, and the counts. What is not
-// about one object, such as a sealed Vault, ends it.
+// about one object, such as a sealed Vault or a storage engine that can't be
+// reached, ends it.
 //
 // A put wraps its data key before it streams the object. So a put that began
 // before the rotation and ends after the Rewrap leaves an object under the old
@@ -85,20 +87,13 @@ func (s *Store) Rewrap(ctx context.Context, opts *RewrapOptions) (RewrapProgress
 	outcomes := ordered(ctx, chunks, orDefault(opts.Concurrency, 4), func(ctx context.Context, chunk []backend.Entry) *outcome {
 		return s.rewrapChunk(ctx, chunk, latest)
 	})
-	var first error
+	failed := failures{doing: "rewrap", report: opts.Failed}
 	for o, err := range outcomes {
 		if err != nil {
 			return progress, fmt.Errorf("storage: rewrap: %w", err)
 		}
 		progress.add(o)
-		for _, f := range o.failed {
-			if first == nil {
-				first = opError("rewrap", f.name, f.err)
-			}
-			if opts.Failed != nil {
-				opts.Failed(f.name, f.err)
-			}
-		}
+		failed.add(o.failed)
 		if o.fatal != nil {
 			return progress, o.fatal
 		}
@@ -106,10 +101,7 @@ func (s *Store) Rewrap(ctx context.Context, opts *RewrapOptions) (RewrapProgress
 			opts.Progress(progress)
 		}
 	}
-	if first != nil {
-		return progress, fmt.Errorf("%d objects could not be rewrapped, the first: %w", progress.Failed, first)
-	}
-	return progress, nil
+	return progress, failed.err()
 }
 
 func (p *RewrapProgress) add(o *outcome) {
@@ -127,11 +119,6 @@ type outcome struct {
 	failed             []failure
 	last               string
 	fatal              error // ends the rewrap
-}
-
-type failure struct {
-	name string
-	err  error
 }
 
 // settle files an error of one object, or of everything.
@@ -174,22 +161,45 @@ func (s *Store) rewrapRound(ctx context.Context, chunk []backend.Entry, latest u
 		wrapped[i], contexts[i] = headers[i].wrapped.text(), s.keyContext(updates[i].Name)
 	}
 	rewrapped, errs := s.rewrapKeys(ctx, wrapped, contexts)
-	each(len(updates), func(i int) {
+	ready := updates[:0]
+	for i, u := range updates {
 		if errs[i] == nil {
-			errs[i] = s.setWrapped(ctx, &updates[i], headers[i], rewrapped[i], latest)
+			u.New, errs[i] = headers[i].rewrapped(rewrapped[i], latest)
 		}
-	})
-	for i, err := range errs {
+		if errs[i] != nil {
+			o.settle(ctx, u.Name, errs[i])
+			continue
+		}
+		ready = append(ready, u)
+	}
+	for i, err := range s.setHeaders(ctx, ready) {
 		switch {
 		case err == nil:
 			o.rewrapped++
 		case errors.Is(err, atrest.ErrConflict):
-			again = append(again, backend.Entry{Name: updates[i].Name})
+			again = append(again, backend.Entry{Name: ready[i].Name})
 		default:
-			o.settle(ctx, updates[i].Name, err)
+			o.settle(ctx, ready[i].Name, err)
 		}
 	}
 	return again
+}
+
+// setHeaders replaces headers, all in one call where the backend can do that.
+func (s *Store) setHeaders(ctx context.Context, updates []backend.HeaderUpdate) []error {
+	errs := make([]error, len(updates))
+	batcher, ok := s.blobs.(backend.HeaderBatcher)
+	if !ok {
+		each(len(updates), headerWorkers, func(i int) { errs[i] = s.blobs.SetHeader(ctx, updates[i]) })
+		return errs
+	}
+	if answer := batcher.SetHeaders(ctx, updates); len(answer) == len(updates) {
+		return answer
+	}
+	for i := range errs {
+		errs[i] = errors.New("backend returned another number of errors than it was given headers")
+	}
+	return errs
 }
 
 // rewrapKeys is RewrapBatch, with errors that are known as the wrapper's.
@@ -214,7 +224,7 @@ func (s *Store) rewrapKeys(ctx context.Context, wrapped []string, contexts [][]b
 func (s *Store) outdated(ctx context.Context, chunk []backend.Entry, latest uint32, o *outcome) (updates []backend.HeaderUpdate, headers []*header) {
 	errs := make([]error, len(chunk))
 	gone := make([]bool, len(chunk))
-	each(len(chunk), func(i int) { gone[i], errs[i] = s.complete(ctx, &chunk[i]) })
+	s.completeAll(ctx, chunk, headerWorkers, func(i int, missing bool, err error) { gone[i], errs[i] = missing, err })
 	for i, entry := range chunk {
 		if gone[i] {
 			continue
@@ -256,21 +266,20 @@ func (s *Store) parseOwn(b []byte, err error) (*header, error) {
 	return h, s.checkKeyName(h)
 }
 
-// setWrapped replaces the wrapped key of a header that nobody has changed since.
-// It is the only copy of the data key that goes, so what comes in its place had
-// better be what was asked for.
-func (s *Store) setWrapped(ctx context.Context, update *backend.HeaderUpdate, h *header, text string, latest uint32) error {
+// rewrapped returns the header with another wrapped key. It is the only copy of
+// the data key that goes, so what comes in its place had better be what was
+// asked for.
+func (h *header) rewrapped(text string, latest uint32) ([]byte, error) {
 	w, err := parseWrapped(text)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if w.version < latest || len(w.ciphertext) != len(h.wrapped.ciphertext) {
-		return fmt.Errorf("key wrapper returned a wrapped key of version %d and %d bytes for one of %d bytes that was to have version %d",
+		return nil, fmt.Errorf("key wrapper returned a wrapped key of version %d and %d bytes for one of %d bytes that was to have version %d",
 			w.version, len(w.ciphertext), len(h.wrapped.ciphertext), latest)
 	}
 	h.wrapped = w
-	update.New = h.marshal()
-	return s.blobs.SetHeader(ctx, *update)
+	return h.marshal(), nil
 }
 
 // chunked gathers the items of a sequence into slices of up to n.
@@ -298,10 +307,10 @@ func chunked[T any](seq iter.Seq2[T, error], n int) iter.Seq2[[]T, error] {
 	}
 }
 
-// each calls f(0) to f(n-1) on up to rewrapWriters goroutines.
-func each(n int, f func(i int)) {
+// each calls f(0) to f(n-1) on up to so many goroutines.
+func each(n, workers int, f func(i int)) {
 	var wg sync.WaitGroup
-	workers := min(n, rewrapWriters)
+	workers = min(n, workers)
 	for w := range workers {
 		wg.Go(func() {
 			for i := w; i < n; i += workers {

@@ -20,8 +20,8 @@ type VerifyOptions struct {
 // which all but the Version is authenticated, or its name and an error, which is
 // ErrTampered if the object is not what was put there. A bad object, or one that
 // can't be read, does not end the loop. An error that is not about one object,
-// such as a sealed Vault or a listing that breaks off, does, and comes with an
-// empty Info.
+// such as a sealed Vault, a storage engine that can't be reached, or a listing
+// that breaks off, does, and comes with an empty Info.
 //
 // Objects are yielded in the order of listings. What is put or deleted
 // meanwhile may or may not be verified.

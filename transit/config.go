@@ -34,8 +34,17 @@ const (
 type Config struct {
 	// Client reaches Vault. Required. The caller keeps its token valid; token
 	// changes are followed. Its transport and connections are shared; its own
-	// retries and timeout are not used.
+	// retries and timeout are not used. Its address, as it is when Open is called,
+	// must begin with https:// or be on this machine, for data keys and the token
+	// go there: see PlaintextHosts.
 	Client *api.Client
+
+	// PlaintextHosts are the hosts, by name or IP address and without a port, to
+	// which http:// is allowed although they are not on this machine: where
+	// something else encrypts on the way, as a service mesh or a tunnel does.
+	// Default: none. localhost, loopback addresses and unix:// sockets need not be
+	// named.
+	PlaintextHosts []string
 
 	// Mount is the path of the transit engine, without slashes at its ends.
 	// Default "transit".

@@ -21,6 +21,14 @@
 // request uses the token that the client holds at that moment. The client's
 // address, namespace and headers are taken once, when the Wrapper is opened.
 //
+// # TLS
+//
+// Data keys go to Vault and come from it as they are, protected by nothing but
+// the connection. So Open refuses an http:// address, with
+// atrest.ErrPlaintextConnection, unless it is on this machine or its host is
+// among Config.PlaintextHosts, and so does every request if Vault redirects it
+// to such an address. Which certificates are trusted is a setting of the client.
+//
 // # The policy
 //
 // A Wrapper for key NAME at mount MOUNT needs, and should have no more than:

@@ -19,6 +19,9 @@ func refusal(r request, a *answer, texts []string) error {
 	text := strings.TrimSpace(strings.Join(texts, "; "))
 	switch a.status {
 	case http.StatusForbidden:
+		if a.anonymous {
+			return fmt.Errorf("%w: the client has no token: log in and set one, or set VAULT_TOKEN, before the request", atrest.ErrPermission)
+		}
 		return fmt.Errorf("%w: the policy of the token in use must grant %q on %q, and the token must not have expired",
 			atrest.ErrPermission, r.capability, r.path)
 	case http.StatusNotFound:

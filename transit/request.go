@@ -23,6 +23,7 @@ const maxAnswer = 32 << 20
 type vault struct {
 	caller  *api.Client // whose token we use
 	client  *api.Client // the clone
+	addr    string      // of the server, without what may be secret in it
 	timeout time.Duration
 	tries   int
 	log     *slog.Logger
@@ -40,14 +41,22 @@ type request struct {
 // answer is what came back, whole.
 type answer struct {
 	status     int
+	anonymous  bool // the request was sent without a token
 	retryAfter time.Duration
 	body       []byte
 }
 
 // newVault clones the caller's client, keeping its address, headers, namespace,
 // rate limit and connections, and takes away what would get in the way.
+//
+// It returns ErrPlaintextConnection if the address is not to be reached without
+// TLS.
 func newVault(cfg Config) (*vault, error) {
-	c, err := cfg.Client.CloneWithHeaders()
+	addr, err := checkAddress(cfg.Client.Address(), cfg.PlaintextHosts)
+	if err != nil {
+		return nil, err
+	}
+	c, err := clone(cfg.Client)
 	if err != nil {
 		// Vault's client has no other errors here than those of its settings.
 		return nil, fmt.Errorf("cloning the Vault client: %w", err)
@@ -61,14 +70,30 @@ func newVault(cfg Config) (*vault, error) {
 	// The retries are ours: the client's would multiply with them, and its
 	// policy takes 501 or a sealed Vault for something that passes.
 	c.SetMaxRetries(0)
-	c.SetCheckRetry(func(context.Context, *http.Response, error) (bool, error) { return false, nil })
+	c.SetCheckRetry(func(_ context.Context, resp *http.Response, _ error) (bool, error) {
+		return false, checkRedirect(resp, cfg.PlaintextHosts)
+	})
 	// So is the timeout: the client's ends a raw request's context on return,
 	// before the body has been read.
 	c.SetClientTimeout(0)
 	// VAULT_WRAP_TTL in the environment would turn each answer into a token.
 	c.SetWrappingLookupFunc(func(string, string) string { return "" })
 	c = c.WithResponseCallbacks(boundBody)
-	return &vault{caller: cfg.Client, client: c, timeout: cfg.RequestTimeout, tries: cfg.MaxTries, log: cfg.Logger}, nil
+	return &vault{caller: cfg.Client, client: c, addr: addr, timeout: cfg.RequestTimeout, tries: cfg.MaxTries, log: cfg.Logger}, nil
+}
+
+// clone returns a client with an http.Client of its own, which does not follow
+// redirects by itself. Vault's client sets up the one that it makes so, but not
+// one that it is given, and then nobody would look at where a redirect leads.
+func clone(caller *api.Client) (*api.Client, error) {
+	config := caller.CloneConfig()
+	config.HttpClient.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c, err := api.NewClient(config)
+	if err != nil {
+		return nil, err
+	}
+	c.SetHeaders(caller.Headers()) // a copy; the namespace is one of them
+	return c, nil
 }
 
 // boundBody comes before the client itself reads the body of a refusal, which
@@ -82,7 +107,8 @@ func boundBody(r *api.Response) {
 
 // send makes one try. Its errors are those of the connection.
 func (v *vault) send(ctx context.Context, r request) (*answer, error) {
-	resp, err := v.roundTrip(ctx, r)
+	token := v.caller.Token() // the token of this moment
+	resp, err := v.roundTrip(ctx, r, token)
 	if resp != nil {
 		defer resp.Body.Close()
 	}
@@ -94,12 +120,12 @@ func (v *vault) send(ctx context.Context, r request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &answer{resp.StatusCode, retryAfter(resp.Response), body}, nil
+	return &answer{resp.StatusCode, token == "", retryAfter(resp.Response), body}, nil
 }
 
-func (v *vault) roundTrip(ctx context.Context, r request) (*api.Response, error) {
+func (v *vault) roundTrip(ctx context.Context, r request, token string) (*api.Response, error) {
 	c := v.client.WithRequestCallbacks(func(out *api.Request) {
-		out.ClientToken = v.caller.Token() // the token of this moment
+		out.ClientToken = token
 		if r.body != nil {
 			// Read in place: BodyBytes would be replaced by "null" when Vault
 			// redirects to the active node, and could not be wiped.
@@ -143,6 +169,8 @@ func (v *vault) try(ctx context.Context, r request) (*answer, error) {
 		return nil, fmt.Errorf("waiting for Vault's answer: %w", ctx.Err())
 	case limited.Err() != nil:
 		return nil, transient(fmt.Errorf("%w: no answer within %s", atrest.ErrVaultUnavailable, v.timeout))
+	case errors.Is(err, atrest.ErrPlaintextConnection):
+		return nil, fmt.Errorf("redirected by Vault: %w", err)
 	}
 	return nil, unreachable(err)
 }

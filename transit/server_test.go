@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) int {
 	var err error
 	ctx := context.Background()
-	if shared, err = devvault.Start(ctx, devvault.Options{}); err != nil {
+	if shared, err = devvault.Shared(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

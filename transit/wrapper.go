@@ -35,8 +35,8 @@ const (
 // shows the mount and the name of the key, never a token.
 //
 // Errors wrap those of package atrest. Any method can return ErrVaultSealed,
-// ErrVaultUnavailable, ErrPermission, ErrKeyNotFound, and the error of a
-// context that ended.
+// ErrVaultUnavailable, ErrPermission, ErrKeyNotFound, ErrPlaintextConnection
+// (where Vault redirects to), and the error of a context that ended.
 type Wrapper struct {
 	vault    *vault
 	mount    string
@@ -51,8 +51,10 @@ type Wrapper struct {
 // Wrapper.
 //
 // Errors, beside those of every method: atrest.ErrKeyNotFound if there is no
-// such key and cfg.CreateKey is not set, atrest.ErrKeyNotDerived, and
-// atrest.ErrUnsupported for a key of a type that cannot encrypt.
+// such key and cfg.CreateKey is not set, atrest.ErrKeyNotDerived,
+// atrest.ErrUnsupported for a key of a type that cannot encrypt, and
+// atrest.ErrPlaintextConnection, before anything is sent, for an http:// address
+// of a host that is neither on this machine nor one of cfg.PlaintextHosts.
 func Open(ctx context.Context, cfg Config) (*Wrapper, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -158,6 +160,11 @@ func (w *Wrapper) String() string { return "transit key " + w.mount + "/" + w.ke
 func (w *Wrapper) Format(f fmt.State, _ rune) { io.WriteString(f, w.String()) }
 
 func (w *Wrapper) failed(doing string, err error) error {
+	for _, ofServer := range []error{atrest.ErrVaultUnavailable, atrest.ErrVaultSealed, atrest.ErrPermission} {
+		if errors.Is(err, ofServer) { // which one is half of the remedy
+			return fmt.Errorf("transit: %s with key %s/%s at %s: %w", doing, w.mount, w.key, w.vault.addr, err)
+		}
+	}
 	return fmt.Errorf("transit: %s with key %s/%s: %w", doing, w.mount, w.key, err)
 }
 

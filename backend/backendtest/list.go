@@ -44,11 +44,16 @@ func (s suite) checkEntry(e backend.Entry, name string, v backend.Version, heade
 		}
 		header = nil
 	}
-	if e.Name != name || e.Version != v || e.Size != size || !bytes.Equal(e.Header, header) {
+	if e.Name != name || !s.rightVersion(e, v) || e.Size != size || !bytes.Equal(e.Header, header) {
 		return fmt.Errorf("the entry %.80q has version %q, size %d and header %.60q; want %.80q with version %q, size %d and header %.60q",
 			e.Name, e.Version, e.Size, e.Header, name, v, size, header)
 	}
 	return nil
+}
+
+// rightVersion reports whether an entry may have been listed for version v.
+func (s suite) rightVersion(e backend.Entry, v backend.Version) bool {
+	return e.Version == v || e.Version == "" && s.ListWithoutHeaders
 }
 
 // manyNames are more than an S3 server lists at a time, in some folders and
@@ -257,7 +262,7 @@ func setHeaderOfEntry(ctx context.Context, b backend.Blobs, _ int, e backend.Ent
 	}
 	defer o.Body.Close()
 	header := append(bytes.Clone(o.Header), "; a note"...)
-	return b.SetHeader(ctx, backend.HeaderUpdate{Name: e.Name, Version: e.Version, Old: o.Header, New: header})
+	return b.SetHeader(ctx, backend.HeaderUpdate{Name: e.Name, Version: o.Version, Old: o.Header, New: header})
 }
 
 // testPrefixes has names whose order as they are is another than their order
@@ -268,10 +273,10 @@ func (s suite) testPrefixes(t *testing.T) {
 	names := []string{
 		"a", "a/", "a//", "a/b", "a/b/c", "a b", "a!b", "a%b", "a-b", "a.b", "a.", "a0", "aé", "a🔑", "ab", "a~", "a_b", "A",
 		".", "..", "../a", "/", "//", "/a", "é", "e\u0301", "!", "!2E", "z", "\\", "~",
-		strings.Repeat("x", 239), strings.Repeat("x", 240), strings.Repeat("x", 241), strings.Repeat("x", 240) + "/y",
+		strings.Repeat("x", 219), strings.Repeat("x", 220), strings.Repeat("x", 221), strings.Repeat("x", 220) + "/y",
 	}
 	st.putAll(names)
-	probes := append(names, "", "a/b/", "a/b/c/d", "a\n", "b", "x", strings.Repeat("x", 242), "e", ".a", "\x01", "\U0010ffff")
+	probes := append(names, "", "a/b/", "a/b/c/d", "a\n", "b", "x", strings.Repeat("x", 222), "e", ".a", "\x01", "\U0010ffff")
 	for _, prefix := range probes {
 		st.wantNames(prefix, "", inOrder(names, prefix, "")...)
 		for _, after := range probes {

@@ -19,6 +19,8 @@ func configMutants() []mutant {
 	return []mutant{
 		{name: "claims to have no conditions", found: "Conditions/Unsupported", cfg: func(cfg *backendtest.Config) { cfg.NoConditions = true }},
 		{name: "claims to list no headers", found: "List/Large", cfg: func(cfg *backendtest.Config) { cfg.ListWithoutHeaders = true }},
+		{name: "lists wrong versions and no headers", found: "List/Large", cfg: func(cfg *backendtest.Config) { cfg.ListWithoutHeaders = true },
+			wrong: filtered(func(_ int, e *backend.Entry) bool { e.Header = nil; e.Version += "x"; return true })},
 		{name: "does not tell that it has no conditions", found: "Conditions/Put/IfAbsent", wrong: withoutConditions},
 		{name: "shares a store", found: "List", cfg: func(cfg *backendtest.Config) {
 			b := memory.New()
@@ -37,7 +39,7 @@ func TestShortcomings(t *testing.T) {
 		a.list = func(ctx context.Context, prefix, after string) iter.Seq2[backend.Entry, error] {
 			return func(yield func(backend.Entry, error) bool) {
 				for e, err := range list(ctx, prefix, after) {
-					e.Header = nil
+					e.Header, e.Version = nil, ""
 					if !yield(e, err) {
 						return
 					}

@@ -10,23 +10,24 @@ import (
 	"github.com/atrest/atrest/backend"
 )
 
-func listMutants() []mutant {
-	// filtered passes a listing through a function that may drop or change.
-	filtered := func(keep func(i int, e *backend.Entry) bool) func(*altered) {
-		return func(a *altered) {
-			a.list = func(ctx context.Context, prefix, after string) iter.Seq2[backend.Entry, error] {
-				return func(yield func(backend.Entry, error) bool) {
-					i := 0
-					for e, err := range a.Blobs.List(ctx, prefix, after) {
-						i++
-						if (err != nil || keep(i, &e)) && !yield(e, err) {
-							return
-						}
+// filtered passes a listing through a function that may drop or change.
+func filtered(keep func(i int, e *backend.Entry) bool) func(*altered) {
+	return func(a *altered) {
+		a.list = func(ctx context.Context, prefix, after string) iter.Seq2[backend.Entry, error] {
+			return func(yield func(backend.Entry, error) bool) {
+				i := 0
+				for e, err := range a.Blobs.List(ctx, prefix, after) {
+					i++
+					if (err != nil || keep(i, &e)) && !yield(e, err) {
+						return
 					}
 				}
 			}
 		}
 	}
+}
+
+func listMutants() []mutant {
 	return []mutant{
 		{name: "lists in the order of raw names", found: "List/Prefixes", wrong: func(a *altered) { a.list = rawOrder(a.Blobs) }},
 		{name: "lists in the order of raw names, odd ones", found: "Names/Odd/are listed", wrong: func(a *altered) { a.list = rawOrder(a.Blobs) }},

@@ -30,12 +30,13 @@ type mutant struct {
 // methods that are set.
 type altered struct {
 	backend.Blobs
-	put       func(ctx context.Context, name string, header []byte, body io.Reader, cond backend.Condition) (backend.Version, error)
-	get       func(ctx context.Context, name string, rng backend.Range, v backend.Version) (*backend.Object, error)
-	setHeader func(ctx context.Context, u backend.HeaderUpdate) error
-	copy      func(ctx context.Context, dst, src string, v backend.Version, header []byte, cond backend.Condition) (backend.Version, error)
-	delete    func(ctx context.Context, name string, cond backend.Condition) error
-	list      func(ctx context.Context, prefix, after string) iter.Seq2[backend.Entry, error]
+	put        func(ctx context.Context, name string, header []byte, body io.Reader, cond backend.Condition) (backend.Version, error)
+	get        func(ctx context.Context, name string, rng backend.Range, v backend.Version) (*backend.Object, error)
+	setHeader  func(ctx context.Context, u backend.HeaderUpdate) error
+	setHeaders func(ctx context.Context, updates []backend.HeaderUpdate) []error
+	copy       func(ctx context.Context, dst, src string, v backend.Version, header []byte, cond backend.Condition) (backend.Version, error)
+	delete     func(ctx context.Context, name string, cond backend.Condition) error
+	list       func(ctx context.Context, prefix, after string) iter.Seq2[backend.Entry, error]
 }
 
 func (a *altered) Put(ctx context.Context, name string, header []byte, body io.Reader, cond backend.Condition) (backend.Version, error) {
@@ -57,6 +58,19 @@ func (a *altered) SetHeader(ctx context.Context, u backend.HeaderUpdate) error {
 		return a.setHeader(ctx, u)
 	}
 	return a.Blobs.SetHeader(ctx, u)
+}
+
+// SetHeaders sets one by one, so that what is wrong with SetHeader is wrong with
+// it too.
+func (a *altered) SetHeaders(ctx context.Context, updates []backend.HeaderUpdate) []error {
+	if a.setHeaders != nil {
+		return a.setHeaders(ctx, updates)
+	}
+	errs := make([]error, len(updates))
+	for i, u := range updates {
+		errs[i] = a.SetHeader(ctx, u)
+	}
+	return errs
 }
 
 func (a *altered) Copy(ctx context.Context, dst, src string, v backend.Version, header []byte, cond backend.Condition) (backend.Version, error) {

@@ -39,7 +39,8 @@ type Config struct {
 	// the old header.
 	NoHeaderCompare bool
 
-	// ListWithoutHeaders tells that entries of a listing have nil headers.
+	// ListWithoutHeaders tells that entries of a listing have nil headers, and
+	// maybe no versions.
 	ListWithoutHeaders bool
 
 	// HeapLimit is how many bytes the live heap may grow while a body of 20 MiB
@@ -88,6 +89,8 @@ func Run(t *testing.T, cfg Config) {
 		{"Races", s.testRaces},
 		{"SetHeader", s.testSetHeader},
 		{"SetHeaderRaces", s.testSetHeaderRaces},
+		{"SetHeaders", s.testSetHeaders},
+		{"SetHeadersRaces", s.testSetHeadersRaces},
 		{"Copy", s.testCopy},
 		{"Delete", s.testDelete},
 		{"List", s.testList},

@@ -36,7 +36,10 @@ type object struct {
 	body    body
 }
 
-var _ backend.Blobs = (*Store)(nil)
+var (
+	_ backend.Blobs         = (*Store)(nil)
+	_ backend.HeaderBatcher = (*Store)(nil)
+)
 
 // New returns an empty Store.
 func New() *Store {
@@ -98,6 +101,16 @@ func (s *Store) SetHeader(ctx context.Context, u backend.HeaderUpdate) error {
 	}
 	s.objects[key] = &object{o.version, cloneHeader(u.New), o.body}
 	return nil
+}
+
+// SetHeaders implements [backend.HeaderBatcher]. There is no round trip to save
+// here: it is what a batch means, update by update.
+func (s *Store) SetHeaders(ctx context.Context, updates []backend.HeaderUpdate) []error {
+	errs := make([]error, len(updates))
+	for i, u := range updates {
+		errs[i] = s.SetHeader(ctx, u)
+	}
+	return errs
 }
 
 // Copy implements [backend.Blobs].
