@@ -185,13 +185,15 @@ func (l *listing) key(dir string, e fs.DirEntry) string {
 
 // isComponents tells whether dir is the directory of some escaped names. One of
 // these is dir with a slash, if the slash is of the name; else it is a break in
-// a long component, and one more byte follows.
+// a long component, and the byte that follows may be the first of a character or
+// the second, third or fourth of one that the break divides.
 func isComponents(dir string) bool {
-	_, err := backend.Unescape(dir + "/")
-	if err != nil {
-		_, err = backend.Unescape(dir + "/x")
+	for _, next := range []string{"/", "/x", "/!80", "/!80!80", "/!80!80!80", "/!90!80!80", "/!A0!80"} {
+		if _, err := backend.Unescape(dir + next); err == nil {
+			return true
+		}
 	}
-	return err == nil
+	return false
 }
 
 // wants tells whether an object with this key, or some object that can be below

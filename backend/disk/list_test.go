@@ -13,7 +13,7 @@ import (
 // names are built so that components that are objects, directories, or
 // beginnings of each other meet often.
 var nameGen = rapid.Custom(func(t *rapid.T) string {
-	part := rapid.SampledFrom([]string{"a", "b", "/", ".", "-", "!", " ", "a!", "é", "0", "~", strings.Repeat("x", 239), "//"})
+	part := rapid.SampledFrom([]string{"a", "b", "/", ".", "-", "!", " ", "a!", "é", "0", "~", strings.Repeat("x", 219), "//"})
 	return strings.Join(rapid.SliceOfN(part, 1, 6).Draw(t, "parts"), "")
 })
 
@@ -111,5 +111,37 @@ func TestListLargeDirectory(t *testing.T) {
 	}
 	if seen != n {
 		t.Errorf("%d entries of %d", seen, n)
+	}
+}
+
+// TestComponents divides characters of each length, and with each bound on their
+// second byte, at each of their bytes: every directory of an escaped name is one.
+func TestComponents(t *testing.T) {
+	divided := 0
+	for _, char := range []string{"é", "\u07ff", "\u0800", "\u0fff", "€", "\ud7ff", "\uffff", "\U00010000", "🔑", "\U0010ffff"} {
+		for n := range 12 {
+			name := strings.Repeat("a", n) + strings.Repeat(char, 66)
+			escaped, err := backend.Escape(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range len(escaped) {
+				if escaped[i] != '/' {
+					continue
+				}
+				divided++
+				if !isComponents(escaped[:i]) {
+					t.Errorf("%q, after %d bytes of %q", char, i, escaped)
+				}
+			}
+		}
+	}
+	if divided < 200 {
+		t.Errorf("only %d places were tried", divided)
+	}
+	for _, dir := range []string{"a!", "a!-", "!", "!80", "a!C3", "a!2e", ".a", "a/!-"} {
+		if isComponents(dir) {
+			t.Errorf("%q is taken for a directory of ours", dir)
+		}
 	}
 }
