@@ -41,8 +41,15 @@ func (s *Store) Copy(ctx context.Context, dst, src string, opts *CopyOptions) (I
 // dies in between, both names hold the object, and the same Rename repairs that
 // (with IfAbsent it reports ErrExists instead). If src has been replaced
 // meanwhile, the new object is not deleted and Rename returns ErrConflict; dst
-// then holds what src held before.
+// then holds what src held before. A backend that can't delete on condition is
+// ErrUnsupported, and nothing is copied.
 func (s *Store) Rename(ctx context.Context, dst, src string, opts *CopyOptions) (Info, error) {
+	// A version that no object has: this deletes nothing, but says whether the
+	// deletion at the end will be possible.
+	err := s.blobs.Delete(ctx, src, backend.Condition{IfVersion: "none"})
+	if !errors.Is(err, atrest.ErrConflict) && err != nil {
+		return Info{}, opError("rename to", dst, err)
+	}
 	info, srcVersion, err := s.copy(ctx, dst, src, opts)
 	if err == nil && dst != src {
 		err = s.blobs.Delete(ctx, src, backend.Condition{IfVersion: srcVersion})

@@ -14,6 +14,7 @@ import (
 	"github.com/atrest/atrest/backend"
 	"github.com/atrest/atrest/backend/disk"
 	"github.com/atrest/atrest/backend/memory"
+	"github.com/atrest/atrest/internal/devs3"
 	"github.com/atrest/atrest/internal/devvault"
 	"github.com/atrest/atrest/storage"
 	"github.com/atrest/atrest/transit"
@@ -85,10 +86,15 @@ type engine struct {
 
 // engines are all that tests of several backends run on.
 func engines() []engine {
-	return []engine{
+	all := []engine{
 		{"memory", func(*testing.T) backend.Blobs { return memory.New() }},
 		{"disk", func(t *testing.T) backend.Blobs { return newDisk(t, t.TempDir()) }},
+		{"postgres", func(t *testing.T) backend.Blobs { return newPostgres(t) }},
 	}
+	for _, kind := range devs3.Kinds() {
+		all = append(all, engine{string(kind), func(t *testing.T) backend.Blobs { return newS3(t, kind) }})
+	}
+	return all
 }
 
 // onEach runs a test on every backend.
@@ -104,6 +110,16 @@ func onEachPair(t *testing.T, test func(t *testing.T, dst, src backend.Blobs)) {
 		for _, dst := range engines() {
 			t.Run(src.name+" to "+dst.name, func(t *testing.T) { test(t, dst.open(t), src.open(t)) })
 		}
+	}
+}
+
+// onSomePairs runs a test on pairs in which every backend is once the source and
+// once the destination.
+func onSomePairs(t *testing.T, test func(t *testing.T, dst, src backend.Blobs)) {
+	all := engines()
+	for i, src := range all {
+		dst := all[(i+1)%len(all)]
+		t.Run(src.name+" to "+dst.name, func(t *testing.T) { test(t, dst.open(t), src.open(t)) })
 	}
 }
 

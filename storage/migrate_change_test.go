@@ -75,7 +75,7 @@ func TestMigrateExisting(t *testing.T) {
 // TestMigrateDelta: another run notices what was replaced in src since, also by
 // something of the same size, and brings it over if it may.
 func TestMigrateDelta(t *testing.T) {
-	onEachPair(t, func(t *testing.T, dstBlobs, srcBlobs backend.Blobs) {
+	onSomePairs(t, func(t *testing.T, dstBlobs, srcBlobs backend.Blobs) {
 		src, dst := newStore(t, storage.Config{Backend: srcBlobs}), newStore(t, storage.Config{Backend: dstBlobs})
 		contents := migrated()
 		putAll(t, src, contents)
@@ -101,7 +101,7 @@ func TestMigrateDelta(t *testing.T) {
 // TestMigrateChangingSource replaces and deletes objects in the midst of their
 // being copied.
 func TestMigrateChangingSource(t *testing.T) {
-	onEachPair(t, func(t *testing.T, dstBlobs, srcBlobs backend.Blobs) {
+	onSomePairs(t, func(t *testing.T, dstBlobs, srcBlobs backend.Blobs) {
 		for _, n := range []int{1000, 3 << 20} {
 			for _, moment := range []string{"first byte", "failing byte", "half", "before put", "after put"} {
 				if n == 1000 && moment == "half" {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atrest/atrest"
 	"github.com/atrest/atrest/backend"
 	"github.com/atrest/atrest/backend/postgres"
 	"github.com/atrest/atrest/backend/s3"
@@ -143,4 +144,18 @@ func newS3(t testing.TB, kind devs3.Kind) backend.Blobs {
 		t.Fatal(err)
 	}
 	return blobs
+}
+
+// deletesOnCondition tells whether a backend does. VersityGW compares and deletes
+// without a lock, so there it is refused; every other engine of the tests must.
+func deletesOnCondition(t testing.TB, blobs backend.Blobs) bool {
+	t.Helper()
+	err := blobs.Delete(t.Context(), "there is no such object", backend.Condition{IfVersion: "none"})
+	if errors.Is(err, atrest.ErrUnsupported) && strings.Contains(t.Name(), string(devs3.VersityGW)) {
+		return false
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return true
 }

@@ -154,6 +154,11 @@ func TestConditions(t *testing.T) {
 		}
 		_, err = s.PutBytes(t.Context(), "n", []byte("3"), &storage.PutOptions{IfVersion: first.Version})
 		wantError(t, err, atrest.ErrConflict)
+		if !deletesOnCondition(t, blobs) {
+			wantError(t, s.Delete(t.Context(), "n", &storage.DeleteOptions{IfVersion: second.Version}), atrest.ErrUnsupported)
+			wantContent(t, s, "n", []byte("2"))
+			return
+		}
 		wantError(t, s.Delete(t.Context(), "n", &storage.DeleteOptions{IfVersion: first.Version}), atrest.ErrConflict)
 		wantContent(t, s, "n", []byte("2"))
 		if err := s.Delete(t.Context(), "n", &storage.DeleteOptions{IfVersion: second.Version}); err != nil {

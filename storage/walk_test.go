@@ -156,6 +156,13 @@ func TestCopyAndRename(t *testing.T) {
 		}
 		wantContent(t, s, "src", content)
 
+		if !deletesOnCondition(t, blobs) {
+			_, err := s.Rename(t.Context(), "moved", "src", nil)
+			wantError(t, err, atrest.ErrUnsupported)
+			_, err = s.Stat(t.Context(), "moved")
+			wantError(t, err, atrest.ErrNotFound)
+			return
+		}
 		if _, err := s.Rename(t.Context(), "moved", "src", nil); err != nil {
 			t.Fatal(err)
 		}

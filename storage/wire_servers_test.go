@@ -60,7 +60,16 @@ func newWirePostgres(t *testing.T) *wireRig {
 	proxied := newPool(t, strings.Replace(server.URL(), server.Host(), proxy.Addr(), 1))
 	rig := newWireRig(t, proxy, openPostgres(t, proxied, schema), direct)
 	rig.hangUp = proxied.Reset
-	rig.residue = func(t *testing.T) []string { return orphanChunks(t, pool, schema) }
+	// pgx asks the server to cancel what a connection was doing, on another
+	// connection, and waits up to 15 s for both.
+	rig.lingers = true
+	rig.residue = func(t *testing.T) []string {
+		left := orphanChunks(t, pool, schema)
+		if n := proxied.Stat().AcquiredConns(); n > 0 {
+			left = append(left, fmt.Sprintf("%d connections in use", n))
+		}
+		return left
+	}
 	return rig
 }
 

@@ -1,0 +1,156 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/atrest/atrest"
+	"github.com/atrest/atrest/backend"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// inlineLimit is the length of the longest body that goes into its object's row.
+const inlineLimit = 256 << 10
+
+// Put stores an object as [backend.Blobs] says. A body of up to 256 KiB takes one
+// statement, sent once the body was read. A larger one is sent while it is read, in
+// a transaction that lasts as long, on a connection that is held as long; at most
+// half of the pool's connections are, further puts wait. If the body panics, so does Put.
+func (s *Store) Put(ctx context.Context, name string, header []byte, body io.Reader, cond backend.Condition) (v backend.Version, err error) {
+	defer annotate(&err, "put", name)
+	escaped, err := checkChange(ctx, name, header, cond)
+	if err != nil {
+		return "", err
+	}
+	o := object{name: escaped, id: newContentID(), header: notNull(header)}
+	begun, whole, err := readInline(ctx, body)
+	if err != nil {
+		return "", err
+	}
+	if whole {
+		o.body, o.size = begun, int64(len(begun))
+		affected, err := s.do(ctx, s.putStatement(cond), noRows, o.args(cond)...)
+		if err != nil {
+			return "", err
+		}
+		return versionOf(o.id), conditionMet(affected, cond)
+	}
+	if err := s.putLarge(ctx, o, begun, body, cond); err != nil {
+		return "", err
+	}
+	return versionOf(o.id), nil
+}
+
+// An object is a row that is to be.
+type object struct {
+	name      string
+	id        contentID
+	size      int64
+	header    []byte
+	body      []byte // nil if it is in chunks
+	chunkSize *int32 // nil if it is not
+}
+
+// args are the parameters of the statements below.
+func (o *object) args(cond backend.Condition) []any {
+	args := []any{o.name, o.id, o.size, o.header, o.body, o.chunkSize}
+	if cond.IfVersion != "" {
+		args = append(args, contentIDOf(cond.IfVersion))
+	}
+	return args
+}
+
+// The condition is part of the statement. Where another transaction has the row, it
+// waits for that to end and then looks at the row again, so that no matter how many
+// try, one wins, and each of the others affects no row.
+var (
+	putSQL = statement{`
+INSERT INTO @schema@.objects (name, version, size, header, body, chunk_size)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (name) DO UPDATE SET version = EXCLUDED.version, size = EXCLUDED.size,
+    header = EXCLUDED.header, body = EXCLUDED.body, chunk_size = EXCLUDED.chunk_size`, objectTypes, true}
+
+	putIfAbsentSQL = statement{`
+INSERT INTO @schema@.objects (name, version, size, header, body, chunk_size)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (name) DO NOTHING`, objectTypes, true}
+
+	putIfVersionSQL = statement{`
+UPDATE @schema@.objects SET version = $2, size = $3, header = $4, body = $5, chunk_size = $6
+WHERE name = $1 AND version = $7`, append(objectTypes[:6:6], pgtype.UUIDOID), true}
+
+	objectTypes = []uint32{pgtype.TextOID, pgtype.UUIDOID, pgtype.Int8OID, pgtype.ByteaOID, pgtype.ByteaOID, pgtype.Int4OID}
+)
+
+func (s *Store) putStatement(cond backend.Condition) *statement {
+	switch {
+	case cond.IfAbsent:
+		return s.sql.putIfAbsent
+	case cond.IfVersion != "":
+		return s.sql.putIfVersion
+	}
+	return s.sql.put
+}
+
+// conditionMet tells by the number of rows affected whether cond was met.
+func conditionMet(affected int64, cond backend.Condition) error {
+	switch {
+	case affected == 1:
+		return nil
+	case cond.IfAbsent:
+		return atrest.ErrExists
+	case cond.IfVersion != "":
+		return atrest.ErrConflict
+	}
+	return fmt.Errorf("the statement changed %d rows, not one", affected)
+}
+
+// readInline reads what may become an inline body, and tells whether it is the
+// whole body. If not, what was read is the beginning.
+func readInline(ctx context.Context, body io.Reader) (begun []byte, whole bool, err error) {
+	begun = make([]byte, firstRead(body))
+	n := 0
+	for {
+		m, err := fill(ctx, body, begun[n:])
+		n += m
+		switch {
+		case err == io.EOF:
+			// A body may notice the end of ctx only by ending early itself.
+			return begun[:n], true, ctx.Err()
+		case err != nil:
+			return nil, false, err
+		case n > inlineLimit:
+			return begun, false, nil
+		}
+		begun = append(begun, make([]byte, min(len(begun), inlineLimit+1-len(begun)))...)
+	}
+}
+
+// firstRead is how many bytes to ask for at first: one more than the body has, if
+// it says so, in order to see its end.
+func firstRead(body io.Reader) int {
+	size := 8 << 10
+	if sized, ok := body.(interface{ Len() int }); ok {
+		size = max(sized.Len(), 0)
+	}
+	return min(size, inlineLimit) + 1
+}
+
+// fill reads until buf is full. io.ReadFull would not do: it reports EOF after
+// some bytes as io.ErrUnexpectedEOF, and that is also what a body that was cut
+// short returns as its own error.
+func fill(ctx context.Context, r io.Reader, buf []byte) (int, error) {
+	n := 0
+	for n < len(buf) {
+		if err := ctx.Err(); err != nil {
+			return n, err
+		}
+		m, err := r.Read(buf[n:])
+		n += m
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
