@@ -1,0 +1,134 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/atrest/atrest"
+	"github.com/atrest/atrest/backend"
+)
+
+// seen is what one answer of the server says of an object.
+type seen struct {
+	backend.Attrs
+	header []byte
+	etag   string
+	damage error // ErrTampered, and then there is no version
+	exists bool
+}
+
+// look returns what is at key. An object that is missing is no error.
+//
+// It asks for the first byte rather than for none, as VersityGW takes what it
+// answers to a GET from one open file, but what it answers to a HEAD from whatever
+// is at that path at each moment: the size of one object, the metadata of the
+// next.
+func (s *Store) look(ctx context.Context, key string) (seen, error) {
+	for {
+		at, body, err := s.fetch(ctx, key, 0, 1)
+		if err == nil {
+			body.Close()
+			return at, nil
+		}
+		if errors.Is(err, errInvalidRange) {
+			at, err = s.head(ctx, key)
+			if err == nil && at.Size > 0 {
+				continue // it was empty a moment ago
+			}
+		}
+		if errors.Is(err, atrest.ErrNotFound) {
+			return seen{}, nil
+		}
+		return at, err
+	}
+}
+
+// head looks at an empty object, of which there is no first byte.
+func (s *Store) head(ctx context.Context, key string) (seen, error) {
+	out, err := s.client.HeadObject(ctx, &awss3.HeadObjectInput{Bucket: &s.cfg.Bucket, Key: &key}, s.guard)
+	if err != nil {
+		return seen{}, describe(ctx, err)
+	}
+	return newSeen(out.Metadata, out.ETag, aws.ToInt64(out.ContentLength)), nil
+}
+
+func newSeen(metadata map[string]string, etag *string, size int64) seen {
+	at := seen{etag: aws.ToString(etag), exists: true}
+	at.Size = size
+	at.Version, at.header, at.damage = parseMetadata(metadata)
+	return at
+}
+
+// fetch asks for up to n bytes from offset, n > 0, and returns the answer with
+// its body. What begins at the end of the object or beyond is errInvalidRange.
+func (s *Store) fetch(ctx context.Context, key string, offset, n int64) (seen, *part, error) {
+	// Inclusive, and cut by the server at the end of the object (RFC 9110, section
+	// 14.1.2). A sum beyond the largest number is cut here.
+	last := offset + n - 1
+	if last < offset {
+		last = 1<<63 - 1
+	}
+	rng := fmt.Sprintf("bytes=%d-%d", offset, last)
+	out, err := s.client.GetObject(ctx, &awss3.GetObjectInput{Bucket: &s.cfg.Bucket, Key: &key, Range: &rng}, s.guard)
+	if err != nil {
+		return seen{}, nil, describe(ctx, err)
+	}
+	size, err := checkRange(aws.ToString(out.ContentRange), aws.ToInt64(out.ContentLength), offset, n)
+	if err != nil {
+		out.Body.Close()
+		return seen{}, nil, err
+	}
+	body := &part{ReadCloser: out.Body, left: min(n, size-offset)}
+	return newSeen(out.Metadata, out.ETag, size), body, nil
+}
+
+// checkRange returns the size of the object, and an error unless the answer is
+// to the range asked for.
+func checkRange(contentRange string, length, offset, n int64) (size int64, err error) {
+	if contentRange == "" && offset == 0 && length <= n {
+		return length, nil // all of it, which some servers give without more ado
+	}
+	span, total, _ := strings.Cut(strings.TrimPrefix(contentRange, "bytes "), "/")
+	size, err = strconv.ParseInt(total, 10, 64)
+	if err != nil || size <= offset || span != fmt.Sprintf("%d-%d", offset, offset+min(n, size-offset)-1) || length != min(n, size-offset) {
+		return 0, fmt.Errorf("%w: asked for %d bytes from %d, the server answered with the range %.60q and %d bytes",
+			atrest.ErrUnsupported, n, offset, contentRange, length)
+	}
+	return size, nil
+}
+
+// A part is the body of an answer, of which so many bytes are still to come.
+type part struct {
+	io.ReadCloser
+	left int64
+}
+
+// readAll reads the rest into buf, which has that length, and closes the part.
+// An answer that was cut off is ErrUnavailable.
+func (p *part) readAll(ctx context.Context, buf []byte) error {
+	defer p.Close()
+	n, err := io.ReadFull(p.ReadCloser, buf)
+	p.left -= int64(n)
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w: the answer ended %d bytes early: %w", atrest.ErrUnavailable, p.left, io.ErrUnexpectedEOF)
+}
+
+// Close reads what little is left, so that the connection can be used again.
+func (p *part) Close() error {
+	if p.left <= 4<<10 {
+		io.CopyN(io.Discard, p.ReadCloser, p.left+1) // the connection is lost otherwise, no more
+	}
+	return p.ReadCloser.Close()
+}

@@ -1,0 +1,210 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/atrest/atrest"
+)
+
+const (
+	// maxParts is how many parts S3 allows.
+	maxParts = 10_000
+
+	// cleanTimeout bounds the removal of what a failure leaves, and cleanGrace how
+	// long a caller whose context has ended waits for it.
+	cleanTimeout = 10 * time.Second
+	cleanGrace   = 500 * time.Millisecond
+	abortTries   = 4
+)
+
+// An upload is one multipart upload.
+type upload struct {
+	*Store
+	key, id string
+
+	mu    sync.Mutex
+	parts []types.CompletedPart // by number, from 1
+	cut   bool                  // a part's request was broken off
+
+	completed atomic.Bool
+}
+
+// withUpload begins an upload, calls f, which is to fill and to complete it, and
+// aborts it if that was not done. A death in between leaves the upload.
+func (s *Store) withUpload(ctx context.Context, key string, meta map[string]string, f func(u *upload) error) (err error) {
+	in := &awss3.CreateMultipartUploadInput{
+		Bucket: &s.cfg.Bucket, Key: &key, Metadata: meta,
+		ServerSideEncryption: s.cfg.ServerSideEncryption, SSEKMSKeyId: s.kmsKey(), BucketKeyEnabled: s.bucketKey(),
+	}
+	out, err := s.client.CreateMultipartUpload(ctx, in, s.guard)
+	if err != nil {
+		return describe(ctx, err)
+	}
+	u := &upload{Store: s, key: key, id: aws.ToString(out.UploadId)}
+	// Also if f returns no error, as another change may have done what this one
+	// was to do, and if it panics with the caller's body.
+	defer func() {
+		if u.completed.Load() {
+			return
+		}
+		if abortErr := u.abort(ctx); err != nil {
+			err = errors.Join(err, abortErr)
+		}
+	}()
+	return f(u)
+}
+
+// cleanUp calls f, which has time of its own, as the end of ctx may be the reason
+// why it is needed. A caller whose ctx has ended waits a moment only, which is
+// enough if the server answers; f goes on without it.
+func cleanUp(ctx context.Context, f func(ctx context.Context) error) error {
+	done := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+		defer cancel()
+		done <- f(ctx)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(cleanGrace):
+		return errors.New("what is left on the server is still being removed")
+	}
+}
+
+// abort removes the upload and its parts.
+func (u *upload) abort(ctx context.Context) error {
+	in := &awss3.AbortMultipartUploadInput{Bucket: &u.cfg.Bucket, Key: &u.key, UploadId: &u.id}
+	var err error
+	for tries := 1; tries <= abortTries; tries++ {
+		_, err = u.client.AbortMultipartUpload(ctx, in, u.guard)
+		err = describe(ctx, err)
+		// The server may still be at a part whose request was broken off, and the
+		// upload may come back with it: look again a moment later.
+		if err == nil && !u.cut || errors.Is(err, errNoUpload) && tries > 1 {
+			return nil
+		}
+		if pause(ctx, tries) != nil {
+			break
+		}
+	}
+	if err == nil || errors.Is(err, errNoUpload) {
+		return nil
+	}
+	u.log.WarnContext(ctx, "s3: an unfinished upload could not be aborted and remains, until Sweep or a lifecycle rule removes it",
+		"key", u.key, "upload", u.id, "error", err)
+	return fmt.Errorf("an unfinished upload could not be aborted and remains: %v", err)
+}
+
+// errRepeated is the outcome of a request that was sent more than once, and the
+// last time with success, of which it is not known whose it is.
+var errRepeated = errors.New("the request was repeated")
+
+// complete makes the upload the object. It is not the client that tries again:
+// VersityGW answers with success while an earlier request for the same is still
+// being carried out, and may yet fail.
+func (u *upload) complete(ctx context.Context, when precondition) error {
+	in := &awss3.CompleteMultipartUploadInput{
+		Bucket: &u.cfg.Bucket, Key: &u.key, UploadId: &u.id,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: u.parts},
+		IfMatch:         when.ifMatch, IfNoneMatch: when.ifNoneMatch,
+	}
+	once := func(o *awss3.Options) { o.Retryer = aws.NopRetryer{} }
+	for tries := 1; ; tries++ {
+		_, err := u.client.CompleteMultipartUpload(ctx, in, u.guard, once)
+		err = when.answer(describe(ctx, err))
+		if err == nil {
+			u.completed.Store(true)
+		}
+		if err == nil && tries > 1 {
+			return errRepeated
+		}
+		if tries == 3 || !errors.Is(err, atrest.ErrUnavailable) {
+			return err
+		}
+		if err := pause(ctx, tries); err != nil {
+			return err
+		}
+	}
+}
+
+// number returns the number of the next part.
+func (u *upload) number() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.parts = append(u.parts, types.CompletedPart{})
+	return len(u.parts)
+}
+
+// add notes what the server has said of a part.
+func (u *upload) add(number int, p types.CompletedPart) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	p.PartNumber = aws.Int32(int32(number))
+	u.parts[number-1] = p
+}
+
+// noteCut notes that a request was broken off, if ctx has ended.
+func (u *upload) noteCut(ctx context.Context) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.cut = u.cut || ctx.Err() != nil
+}
+
+// send uploads one part. It may be sent again, so buf must not change meanwhile.
+func (u *upload) send(ctx context.Context, number int, buf []byte) error {
+	out, err := u.client.UploadPart(ctx, &awss3.UploadPartInput{
+		Bucket: &u.cfg.Bucket, Key: &u.key, UploadId: &u.id,
+		PartNumber: aws.Int32(int32(number)), Body: bytes.NewReader(buf),
+	}, u.guard)
+	if err != nil {
+		u.noteCut(ctx)
+		if err = describe(ctx, err); errors.Is(err, errNoUpload) {
+			err = errAborted(err)
+		}
+		return err
+	}
+	u.add(number, types.CompletedPart{
+		ETag: out.ETag, ChecksumCRC32: out.ChecksumCRC32, ChecksumCRC32C: out.ChecksumCRC32C,
+		ChecksumCRC64NVME: out.ChecksumCRC64NVME, ChecksumSHA1: out.ChecksumSHA1, ChecksumSHA256: out.ChecksumSHA256,
+	})
+	return nil
+}
+
+// putLarge stores a body that goes on after the first part.
+func (s *Store) putLarge(ctx context.Context, c change, meta map[string]string, first []byte, body io.Reader) error {
+	// A condition that is not met now need not cost an upload. It is decided at the
+	// end, by commit.
+	if c.meets != nil {
+		at, err := s.look(ctx, c.key)
+		if err == nil {
+			err = c.meets(at)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.withUpload(ctx, c.key, meta, func(u *upload) error {
+		if err := u.sendAll(ctx, first, body); err != nil {
+			return err
+		}
+		c.send, c.upload = u.complete, true
+		return s.commit(ctx, c)
+	})
+}
