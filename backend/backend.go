@@ -62,7 +62,9 @@ const MaxVersion = 255
 // several apply, any of them may be returned. A header longer than MaxHeader is
 // ErrTooLarge. When ctx ends before a method is done, also in the midst of a
 // body or of a listing, it returns an error for which errors.Is finds ctx.Err(),
-// has changed nothing, and leaves nothing behind. If a body panics, nothing is
+// has changed nothing, and leaves nothing behind. (Where a server across the
+// network has been told to make the change and has not answered yet, that may
+// happen nevertheless, whole.) If a body panics, nothing is
 // changed and no lock stays held. All methods may be called concurrently.
 type Blobs interface {
 	// Put stores an object under name, replacing any that is there if cond

@@ -105,9 +105,13 @@ func large(b *testing.B, e engine) {
 		peak.report(b)
 	})
 	b.Run("get", func(b *testing.B) {
-		// -bench may have left the put out.
-		if err := errors.Join(put(), plainPut()); err != nil {
-			b.Fatal(err)
+		// -bench may have left the put out, or not.
+		for _, f := range []func() error{e.clear, put, e.clearPlain, plainPut} {
+			if f != nil {
+				if err := f(); err != nil {
+					b.Fatal(err)
+				}
+			}
 		}
 		var peak peakMemory
 		compare(b, rate{largeSize / 1e9, "GB/s"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -45,14 +46,23 @@ func s3Engine(b *testing.B, kind devs3.Kind) engine {
 	}
 }
 
+// download fetches ranges in parallel. The manager's other way, GetObject, which
+// returns a reader, was some twenty times slower on these servers.
 func download(ctx context.Context, manager *transfermanager.Client, bucket string) error {
-	out, err := manager.GetObject(ctx, &transfermanager.GetObjectInput{Bucket: aws.String(bucket), Key: aws.String("plain")})
-	if err != nil {
-		return err
-	}
-	n, err := io.Copy(io.Discard, out.Body)
-	if err == nil && n != largeSize {
-		err = fmt.Errorf("%d bytes came back", n)
+	var n discardAt
+	_, err := manager.DownloadObject(ctx, &transfermanager.DownloadObjectInput{
+		Bucket: aws.String(bucket), Key: aws.String("plain"), WriterAt: &n,
+	})
+	if got := n.Load(); err == nil && got != largeSize {
+		err = fmt.Errorf("%d bytes came back", got)
 	}
 	return err
+}
+
+// discardAt counts what is written to it.
+type discardAt struct{ atomic.Int64 }
+
+func (d *discardAt) WriteAt(p []byte, _ int64) (int, error) {
+	d.Add(int64(len(p)))
+	return len(p), nil
 }
