@@ -41,7 +41,8 @@ func (s *Store) Copy(ctx context.Context, dst, src string, opts *CopyOptions) (I
 // dies in between, both names hold the object, and the same Rename repairs that
 // (with IfAbsent it reports ErrExists instead). If src has been replaced
 // meanwhile, the new object is not deleted and Rename returns ErrConflict; dst
-// then holds what src held before. A backend that can't delete on condition is
+// then holds what src held before. Of two Renames of one src at the same time both
+// may succeed, and both destinations hold the object. A backend that can't delete on condition is
 // ErrUnsupported, and nothing is copied.
 func (s *Store) Rename(ctx context.Context, dst, src string, opts *CopyOptions) (Info, error) {
 	// A version that no object has: this deletes nothing, but says whether the

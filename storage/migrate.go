@@ -71,8 +71,9 @@ type MigrateProgress struct {
 	// Changed were replaced in src or deleted from it while they were copied,
 	// which was noticed. They are counted above as well, by what became of them.
 	Changed int64
-	// Last is the name up to which, in the order of listings, all is done. As
-	// MigrateOptions.After it makes another Migrate go on from there.
+	// Last is the name up to which, in the order of listings, all is done or has
+	// failed. As MigrateOptions.After it makes another Migrate go on from there,
+	// which does not try again what has failed before it.
 	Last string
 }
 
@@ -105,7 +106,8 @@ func (p *MigrateProgress) add(q MigrateProgress) {
 // # In place
 //
 // If both Stores have the same Backend, nothing but headers is rewritten, and
-// each object belongs to dst and no longer to src as soon as its header is.
+// each object belongs to dst and no longer to src as soon as its header is, which
+// is when dst has been seen to open the new one.
 // Bodies are not read, unless ReadBack is set. Readers have to use the right
 // Store for each object, until all is done.
 //
@@ -118,7 +120,8 @@ func (p *MigrateProgress) add(q MigrateProgress) {
 //
 // A second run skips what is in dst already: an object that dst can
 // authenticate and that has the immutable header and the size of that in src.
-// So what has ended early is finished by another run, with or without After.
+// So what has ended early is finished by another run, and what has failed is tried
+// again by one without After.
 //
 // # While src is in use
 //

@@ -297,3 +297,41 @@ func TestMigrateReplacedBeforeReadBack(t *testing.T) {
 	}
 	wantContent(t, writer, "n", []byte("another's"))
 }
+
+// TestMigrateDeletedSourceLostAnswer: an object is deleted from src just when the
+// answer to its put is lost, and a repeated put has found the first. That the copy is
+// ours is to be seen from its header.
+func TestMigrateDeletedSourceLostAnswer(t *testing.T) {
+	for _, refuse := range []func(backend.Condition) error{nil, noConditions} {
+		to := &scripted{Blobs: memory.New(), refuse: refuse}
+		src, dst := newStore(t, storage.Config{}), newStore(t, storage.Config{Backend: to})
+		mustPut(t, src, "n", nil)
+		to.answer = func(name string, _ backend.Version, err error) (backend.Version, error) {
+			return "", errors.Join(err, src.Delete(t.Context(), name, nil), atrest.ErrExists)
+		}
+		if p := mustMigrate(t, dst, src, nil); p != (storage.MigrateProgress{Gone: 1, Changed: 1, Last: "n"}) {
+			t.Errorf("%+v", p)
+		}
+		wantAll(t, dst, nil)
+	}
+}
+
+// TestMigrateSourceFailsAfterPut: what can't be looked at again in src is a failure,
+// but its copy stays, which may be all that is left.
+func TestMigrateSourceFailsAfterPut(t *testing.T) {
+	for _, want := range []error{atrest.ErrTampered, atrest.ErrPermission} {
+		from, to := &scripted{Blobs: memory.New()}, &scripted{Blobs: memory.New()}
+		src, dst := newStore(t, storage.Config{Backend: from}), newStore(t, storage.Config{Backend: to})
+		mustPut(t, src, "n", noise(1000))
+		to.answer = func(_ string, v backend.Version, err error) (backend.Version, error) {
+			from.look = func(string) error { return want }
+			return v, err
+		}
+		p, err := storage.Migrate(t.Context(), dst, src, nil)
+		wantError(t, err, want)
+		if p.Failed != 1 {
+			t.Errorf("%+v", p)
+		}
+		wantContent(t, dst, "n", noise(1000))
+	}
+}

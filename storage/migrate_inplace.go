@@ -94,10 +94,25 @@ func (m *migration) rekeyed(ctx context.Context, entry *backend.Entry) ([]byte, 
 	}
 	defer clear(dataKey)
 	header, err := m.dst.adopt(ctx, entry.Name, h, dataKey)
+	if err == nil {
+		err = m.dst.opens(ctx, entry.Name, header)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("destination: %w", err)
 	}
 	return header, nil
+}
+
+// opens makes sure that s can open a header. In place, the old one is the only copy
+// of the data key that can be opened, so it does not go before.
+func (s *Store) opens(ctx context.Context, name string, header []byte) error {
+	h, err := parseHeader(header)
+	if err != nil {
+		return err
+	}
+	dataKey, err := s.unwrap(ctx, name, h)
+	clear(dataKey)
+	return err
 }
 
 // setRekeyed replaces the headers that are to be replaced.

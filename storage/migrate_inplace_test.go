@@ -272,3 +272,35 @@ func TestMigrateInPlaceGivesUp(t *testing.T) {
 	}
 	wantContent(t, src, "0003", []byte("3"))
 }
+
+// mixedUp keys wrap another data key than they are given.
+type mixedUp struct{ storage.KeyWrapper }
+
+func (k mixedUp) Wrap(ctx context.Context, dataKey, keyContext []byte) (string, error) {
+	return k.KeyWrapper.Wrap(ctx, make([]byte, len(dataKey)), keyContext)
+}
+
+// shut keys wrap, but have no right to unwrap.
+type shut struct{ storage.KeyWrapper }
+
+func (shut) Unwrap(context.Context, string, []byte) ([]byte, error) {
+	return nil, atrest.ErrPermission
+}
+
+// TestMigrateInPlaceChecksFirst: no header that src can open is replaced by one that
+// dst can't.
+func TestMigrateInPlaceChecksFirst(t *testing.T) {
+	keys := newKeys(t, vault)
+	for _, c := range []struct {
+		keys storage.KeyWrapper
+		want error
+	}{{mixedUp{keys}, atrest.ErrTampered}, {shut{keys}, atrest.ErrPermission}} {
+		blobs := memory.New()
+		src := newStore(t, storage.Config{Backend: blobs})
+		dst := newStore(t, storage.Config{Backend: blobs, Keys: c.keys})
+		mustPut(t, src, "n", noise(1000))
+		_, err := storage.Migrate(t.Context(), dst, src, nil)
+		wantError(t, err, c.want)
+		wantContent(t, src, "n", noise(1000))
+	}
+}

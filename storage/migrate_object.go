@@ -26,10 +26,11 @@ type transfer struct {
 	copied  Version // of the source that it is a copy of
 	created bool    // there was none of that name before
 
-	tried     bool  // a put has been sent, whose answer may have been lost
-	lookFirst bool  // dst has refused a condition
-	changed   bool  // the source has, under our hands
-	size      int64 // of the source's body when last seen
+	tried     bool   // a put has been sent, whose answer may have been lost
+	sent      []byte // the header of the last one, if its answer was an error
+	lookFirst bool   // dst has refused a condition
+	changed   bool   // the source has, under our hands
+	size      int64  // of the source's body when last seen
 }
 
 // A fate is what became of an object. The zero fate is none yet.
@@ -68,7 +69,7 @@ func (t *transfer) run(ctx context.Context, entry backend.Entry) (fate, error) {
 		if source == nil || source.Header == nil || source.Version == "" {
 			var err error
 			if source, err = look(ctx, t.src, t.name); err != nil {
-				return 0, t.clean(ctx, fmt.Errorf("source: %w", err))
+				return 0, t.unknown(ctx, fmt.Errorf("source: %w", err))
 			}
 		}
 		f, err := t.round(ctx, source)
@@ -93,6 +94,9 @@ func look(ctx context.Context, s *Store, name string) (*backend.Entry, error) {
 // if that has to be looked at again.
 func (t *transfer) round(ctx context.Context, source *backend.Entry) (fate, error) {
 	if source == nil {
+		if err := t.claim(ctx); err != nil {
+			return 0, err
+		}
 		t.changed = t.changed || t.ours != ""
 		return gone, t.withdraw(ctx)
 	}
@@ -241,7 +245,7 @@ func (t *transfer) put(ctx context.Context, source, target *backend.Entry) error
 	if t.ours == "" {
 		t.created = target == nil
 	}
-	t.tried = true
+	t.tried, t.sent = true, header
 	version, err := t.dst.blobs.Put(ctx, t.name, header, body, cond)
 	if err != nil {
 		return fmt.Errorf("destination: %w", err)
@@ -249,7 +253,7 @@ func (t *transfer) put(ctx context.Context, source, target *backend.Entry) error
 	if cond == (backend.Condition{}) {
 		t.migration.lookFirst.Store(true) // it was the condition that was refused
 	}
-	t.ours, t.header, t.copied = version, header, source.Version
+	t.ours, t.header, t.sent, t.copied = version, header, nil, source.Version
 	if !body.finished() {
 		return errors.New("destination: the backend has not read the whole object")
 	}
@@ -306,6 +310,31 @@ func (t *transfer) readBack(ctx context.Context, source *backend.Entry) error {
 	}
 	if overtaken(err) {
 		t.ours = ""
+	}
+	return err
+}
+
+// claim finds out whether dst has what we have put last, although the answer to that
+// was an error. No two wrapped keys are alike, so no other object has that header.
+func (t *transfer) claim(ctx context.Context) error {
+	if t.sent == nil {
+		return nil
+	}
+	now, err := look(ctx, t.dst, t.name)
+	if err != nil {
+		return fmt.Errorf("destination: %w", err)
+	}
+	if now != nil && bytes.Equal(now.Header, t.sent) {
+		t.ours = now.Version
+	}
+	return nil
+}
+
+// unknown is clean for an object of which we do not know what src has now. A copy
+// of what src had when last seen stays: it is genuine, and may be all that is left.
+func (t *transfer) unknown(ctx context.Context, err error) error {
+	if t.changed {
+		return t.clean(ctx, err)
 	}
 	return err
 }

@@ -46,8 +46,9 @@ type RewrapProgress struct {
 	Current int64
 	// Failed could not be rewrapped; they are as they were.
 	Failed int64
-	// Last is the name up to which, in the order of listings, all is done. As
-	// RewrapOptions.After it makes another Rewrap go on from there.
+	// Last is the name up to which, in the order of listings, all is done or has
+	// failed. As RewrapOptions.After it makes another Rewrap go on from there,
+	// which does not try again what has failed before it.
 	Last string
 }
 

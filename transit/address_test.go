@@ -151,3 +151,36 @@ func TestNoToken(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Without TLS a proxy reads data keys, also those that are for this machine.
+func TestOpenRefusesPlaintextProxy(t *testing.T) {
+	key := derivedKey(t)
+	through := func(addr, proxy string) *api.Client {
+		c, wire := anywhere(t, addr)
+		wire.transport.Proxy = func(*http.Request) (*url.URL, error) { return url.Parse(proxy) }
+		config := c.CloneConfig()
+		config.HttpClient.Transport = wire.transport
+		c, err := api.NewClient(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SetToken(shared.RootToken())
+		return c
+	}
+	for _, proxy := range []string{"http://proxy.example.com:3128", "https://user:hunter2@proxy.example.com"} {
+		for _, addr := range []string{shared.Addr(), "http://vault.example.com"} {
+			cfg := transit.Config{Client: through(addr, proxy), Key: key, PlaintextHosts: []string{"vault.example.com"}}
+			_, err := transit.Open(t.Context(), cfg)
+			if !errors.Is(err, atrest.ErrPlaintextConnection) || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("%s through %s: %v, want ErrPlaintextConnection", addr, proxy, err)
+			}
+		}
+	}
+	// Every connection ends at Vault itself, which answers what is asked through a proxy.
+	open(t, transit.Config{Client: through(shared.Addr(), "http://proxy.example.com"), Key: key, PlaintextHosts: []string{"proxy.example.com"}})
+	open(t, transit.Config{Client: through(shared.Addr(), "http://127.0.0.1:3128"), Key: key})
+	// TLS goes through a proxy unread: here it fails at CONNECT.
+	cfg := transit.Config{Client: through("https://vault.example.com", "http://proxy.example.com"), Key: key, MaxTries: 1}
+	_, err := transit.Open(t.Context(), cfg)
+	checkError(t, err, atrest.ErrVaultUnavailable)
+}

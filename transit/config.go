@@ -36,7 +36,8 @@ type Config struct {
 	// changes are followed. Its transport and connections are shared; its own
 	// retries and timeout are not used. Its address, as it is when Open is called,
 	// must begin with https:// or be on this machine, for data keys and the token
-	// go there: see PlaintextHosts.
+	// go there: see PlaintextHosts. For an http:// address, so must the proxy that its
+	// http.Transport has, if any.
 	Client *api.Client
 
 	// PlaintextHosts are the hosts, by name or IP address and without a port, to

@@ -49,10 +49,11 @@ type answer struct {
 // newVault clones the caller's client, keeping its address, headers, namespace,
 // rate limit and connections, and takes away what would get in the way.
 //
-// It returns ErrPlaintextConnection if the address is not to be reached without
-// TLS.
+// It returns ErrPlaintextConnection if the address, or the proxy on the way there,
+// is not to be reached without TLS.
 func newVault(cfg Config) (*vault, error) {
-	addr, err := checkAddress(cfg.Client.Address(), cfg.PlaintextHosts)
+	sender := cfg.Client.CloneConfig().HttpClient
+	addr, err := checkAddress(sender, cfg.Client.Address(), cfg.PlaintextHosts)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +72,7 @@ func newVault(cfg Config) (*vault, error) {
 	// policy takes 501 or a sealed Vault for something that passes.
 	c.SetMaxRetries(0)
 	c.SetCheckRetry(func(_ context.Context, resp *http.Response, _ error) (bool, error) {
-		return false, checkRedirect(resp, cfg.PlaintextHosts)
+		return false, checkRedirect(sender, resp, cfg.PlaintextHosts)
 	})
 	// So is the timeout: the client's ends a raw request's context on return,
 	// before the body has been read.

@@ -54,7 +54,8 @@ type Wrapper struct {
 // such key and cfg.CreateKey is not set, atrest.ErrKeyNotDerived,
 // atrest.ErrUnsupported for a key of a type that cannot encrypt, and
 // atrest.ErrPlaintextConnection, before anything is sent, for an http:// address
-// of a host that is neither on this machine nor one of cfg.PlaintextHosts.
+// of a host that is neither on this machine nor one of cfg.PlaintextHosts, or that
+// would be reached by way of such a proxy.
 func Open(ctx context.Context, cfg Config) (*Wrapper, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {

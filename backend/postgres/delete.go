@@ -42,9 +42,10 @@ func (s *Store) Delete(ctx context.Context, name string, cond backend.Condition)
 
 // deleteVersion deletes an object of that version. One that had it when the statement
 // began and yet was not deleted was replaced or deleted by somebody else in
-// that moment. Which of the two, another look tells.
+// that moment. Which of the two, another look tells, since a version that is gone does
+// not come back. One that is still there then is kept by something in the database.
 func (s *Store) deleteVersion(ctx context.Context, escaped string, id contentID) error {
-	for {
+	for range tries {
 		var deleted int64
 		var found *contentID
 		_, err := s.do(ctx, s.sql.deleteIfVersion, func(rows pgx.Rows) error {
@@ -60,4 +61,5 @@ func (s *Store) deleteVersion(ctx context.Context, escaped string, id contentID)
 			return atrest.ErrConflict
 		}
 	}
+	return fmt.Errorf("%w: the row stays: a trigger, a rule or a policy of the table objects that is not ours keeps it", atrest.ErrPermission)
 }

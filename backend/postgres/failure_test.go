@@ -3,8 +3,10 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -282,4 +284,23 @@ func TestPlaintext(t *testing.T) {
 			t.Errorf("New with %s: %v", c.url, err)
 		}
 	}
+}
+
+// TestPlaintextBeforeConnect: a pool's hook that takes TLS away again.
+func TestPlaintextBeforeConnect(t *testing.T) {
+	pool := newPool(t, server.URL(), func(cfg *pgxpool.Config) {
+		cfg.ConnConfig.Host, cfg.ConnConfig.TLSConfig = "db.example", &tls.Config{ServerName: "db.example"}
+		cfg.ConnConfig.LookupFunc = func(context.Context, string) ([]string, error) { return []string{"127.0.0.1"}, nil }
+		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, server.Host())
+		}
+		cfg.BeforeConnect = func(_ context.Context, cfg *pgx.ConnConfig) error {
+			cfg.TLSConfig = nil
+			return nil
+		}
+	})
+	if _, err := New(t.Context(), Config{Pool: pool, Schema: newSchema(t, pool)}); !errors.Is(err, atrest.ErrPlaintextConnection) {
+		t.Errorf("%v, want ErrPlaintextConnection", err)
+	}
+	openStore(t, Config{Pool: pool, Schema: newSchema(t, pool), PlaintextHosts: []string{"db.example"}})
 }

@@ -13,7 +13,10 @@ import (
 
 // prepareSchema sees to it that the tables are of the version that this program
 // needs. If they are, that is one query, and no right to change them is needed.
-func (s *Store) prepareSchema(ctx context.Context, skip bool) error {
+//
+// It also looks at the connection that it gets, which is not always what the pool's
+// configuration says: pgxpool.Config.BeforeConnect may change that.
+func (s *Store) prepareSchema(ctx context.Context, cfg Config) error {
 	steps, err := loadSteps(s.schema)
 	if err != nil {
 		return err
@@ -23,11 +26,14 @@ func (s *Store) prepareSchema(ctx context.Context, skip bool) error {
 		return describe(ctx, err)
 	}
 	defer conn.Release()
+	if err := checkEncrypted(conn.Conn().Config(), cfg.PlaintextHosts); err != nil {
+		return err
+	}
 	have, err := s.schemaVersion(ctx, conn.Conn())
 	if err != nil {
 		return describe(ctx, err)
 	}
-	if have == len(steps) || have > len(steps) || skip {
+	if have == len(steps) || have > len(steps) || cfg.SkipMigrations {
 		return s.checkVersion(have, len(steps))
 	}
 	if err := s.migrate(ctx, conn.Conn(), steps); err != nil {

@@ -20,6 +20,10 @@ type Config struct {
 	// things too. It must allow two connections at least. Its settings are
 	// honoured; for a pooler in transaction mode such as PgBouncer that is
 	// default_query_exec_mode=exec.
+	//
+	// Large puts keep up to half of the connections, for as long as their bodies
+	// take. Stores that share a pool do so each, and two of them could keep all: give
+	// every Store that takes large bodies a pool of its own.
 	Pool *pgxpool.Pool
 
 	// Schema is where the tables are; empty means "atrest". It is a letter or
@@ -106,7 +110,7 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	return s, s.prepareSchema(ctx, cfg.SkipMigrations)
+	return s, s.prepareSchema(ctx, cfg)
 }
 
 func bufferPool(size int) *sync.Pool {

@@ -162,3 +162,16 @@ func TestChunkSizes(t *testing.T) {
 }
 
 func versionString(id contentID) string { return string(versionOf(id)) }
+
+// TestKeptRow: where something in the database keeps a row, a deletion of its version
+// ends, and fails.
+func TestKeptRow(t *testing.T) {
+	s := newStore(t, newPool(t, server.URL()))
+	v := mustPut(t, s, "n", 10)
+	execSQL(t, s, `CREATE FUNCTION @schema@.keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`)
+	execSQL(t, s, `CREATE TRIGGER keep BEFORE DELETE ON @schema@.objects FOR EACH ROW EXECUTE FUNCTION @schema@.keep()`)
+	if err := s.Delete(t.Context(), "n", backend.Condition{IfVersion: v}); !errors.Is(err, atrest.ErrPermission) {
+		t.Errorf("%v, want ErrPermission", err)
+	}
+	wantObject(t, s, "n", v, 10)
+}

@@ -16,8 +16,9 @@ import (
 // Check returns ErrPlaintextConnection unless host is on this machine or one of
 // allowed. A host is a name, an IP address, with or without brackets or a port,
 // or the absolute path of a socket. Names are compared without regard to case
-// and to a final dot; no name but localhost (RFC 6761, section 6.3) is taken to
-// be this machine, whatever a resolver says.
+// and to a final dot; no name but localhost is taken to be this machine, whatever a
+// resolver says. Those below .localhost, which RFC 6761, section 6.3, reserves for it,
+// are not: Go asks the DNS for them.
 func Check(host string, allowed []string) error {
 	name := canonical(host)
 	if isLocal(name) || slices.ContainsFunc(allowed, func(a string) bool { return canonical(a) == name }) {
@@ -44,5 +45,5 @@ func isLocal(name string) bool {
 		return addr.IsLoopback()
 	}
 	// An abstract socket of Linux begins with @ (unix(7)).
-	return name == "localhost" || strings.HasSuffix(name, ".localhost") || path.IsAbs(name) || strings.HasPrefix(name, "@")
+	return name == "localhost" || path.IsAbs(name) || strings.HasPrefix(name, "@")
 }
