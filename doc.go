@@ -5,13 +5,14 @@
 // This package holds the errors that all the others return. What a service
 // imports is
 //
-//   - package storage, whose Store puts, gets, lists, copies, rewraps and
-//     verifies objects;
+//   - package storage, whose Store puts, gets, lists, copies, rewraps,
+//     verifies and migrates objects;
 //   - package transit, which wraps data keys by the transit engine of HashiCorp
 //     Vault or OpenBao;
-//   - a backend for the ciphertext: package backend/disk keeps it in a
-//     directory, package backend/memory in memory, and package backend says what
-//     one of your own has to do.
+//   - a backend for the ciphertext: package backend/postgres keeps it in
+//     PostgreSQL, backend/s3 in a bucket, backend/disk in a directory,
+//     backend/memory in memory, and package backend says what one of your own has
+//     to do.
 //
 // A store in a few lines:
 //

@@ -36,7 +36,12 @@ func (s *Store) prepareSchema(ctx context.Context, cfg Config) error {
 	if have == len(steps) || have > len(steps) || cfg.SkipMigrations {
 		return s.checkVersion(have, len(steps))
 	}
-	if err := s.migrate(ctx, conn.Conn(), steps); err != nil {
+	err = s.migrate(ctx, conn.Conn(), steps)
+	if isCode(err, codePrivilege) {
+		return fmt.Errorf("%w: this role may not make the tables in schema %q: have an administrator run the scripts that Migrations returns and then what Grants returns: %w",
+			atrest.ErrPermission, s.schema, err)
+	}
+	if err != nil {
 		return fmt.Errorf("bringing the tables in schema %q from version %d to %d: %w", s.schema, have, len(steps), describe(ctx, err))
 	}
 	return nil

@@ -21,7 +21,7 @@ import (
 
 func main() {
 	if len(os.Args) != 2 {
-		log.Fatal("usage: stream FILE")
+		log.Fatal("usage: stream FILE, or make example NAME=stream ARGS=FILE")
 	}
 	if err := run(context.Background(), os.Args[1]); err != nil {
 		log.Fatal(err)

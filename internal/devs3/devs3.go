@@ -102,7 +102,7 @@ func start(ctx context.Context, o Options) (*Server, error) {
 func newServer(o Options) (*Server, error) {
 	program, ok := programs()[o.Kind]
 	if !ok {
-		return nil, fmt.Errorf("Options.Kind is %q, not one of Kinds()", o.Kind)
+		return nil, fmt.Errorf("no S3 server is of the kind %q: it is one of %q", o.Kind, Kinds())
 	}
 	binary, err := findBinary(o.Kind)
 	if err != nil {
