@@ -120,11 +120,20 @@ func (s *Store) settle(ctx context.Context, c change, err error) error {
 
 // commitAbsent lets the server decide whether there is an object.
 func (s *Store) commitAbsent(ctx context.Context, c change) error {
-	err := s.settle(ctx, c, c.send(ctx, ifNoneMatch()))
-	if errors.Is(err, errPrecondition) {
-		return atrest.ErrExists
+	for tries := range commitTries {
+		err := s.settle(ctx, c, c.send(ctx, ifNoneMatch()))
+		switch {
+		case errors.Is(err, errConcurrent): // by a deletion, perhaps: there need be no object
+			if err := pause(ctx, tries); err != nil {
+				return err
+			}
+		case errors.Is(err, errPrecondition):
+			return atrest.ErrExists
+		default:
+			return err
+		}
 	}
-	return err
+	return fmt.Errorf("%w: others are changing it all the time", atrest.ErrUnavailable)
 }
 
 // commitMatch lets the server decide whether the object still is the one whose
@@ -140,6 +149,10 @@ func (s *Store) commitMatch(ctx context.Context, c change, caps Capabilities) er
 		}
 		if err != nil {
 			return err
+		}
+		// An empty condition would be none, and "*" is met by everything.
+		if at.etag == "" || at.etag == "*" {
+			return errNoETag
 		}
 		err = s.settle(ctx, c, c.send(ctx, precondition{ifMatch: &at.etag}))
 		if !errors.Is(err, errPrecondition) {

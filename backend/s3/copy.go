@@ -110,7 +110,16 @@ func (src *source) isSource() error {
 	if src.version == "" {
 		return fmt.Errorf("%w: an empty version is none", atrest.ErrConflict)
 	}
-	return src.isVersion(src.version)
+	if err := src.isVersion(src.version); err != nil {
+		return err
+	}
+	if src.etag == "" || src.etag == "*" { // see commitMatch
+		return errNoETag
+	}
+	if src.Size > maxParts*src.cfg.copyLimit {
+		return fmt.Errorf("%w: the server says that it has %d bytes, more than can be copied", atrest.ErrTooLarge, src.Size)
+	}
+	return nil
 }
 
 // isCurrent is the condition that what is there is the source.
@@ -236,10 +245,7 @@ func (u *upload) copyPart(ctx context.Context, src *source, number int, rng stri
 	if result == nil {
 		return fmt.Errorf("%w: the server has not answered with the ETag of a part", atrest.ErrUnavailable)
 	}
-	u.add(number, types.CompletedPart{
-		ETag: result.ETag, ChecksumCRC32: result.ChecksumCRC32, ChecksumCRC32C: result.ChecksumCRC32C,
-		ChecksumCRC64NVME: result.ChecksumCRC64NVME, ChecksumSHA1: result.ChecksumSHA1, ChecksumSHA256: result.ChecksumSHA256,
-	})
+	u.add(number, types.CompletedPart{ETag: result.ETag})
 	return nil
 }
 

@@ -19,6 +19,10 @@ var (
 	// else was changing the same key.
 	errPrecondition = errors.New("precondition failed")
 
+	// errConcurrent is the errPrecondition that does not say that the condition is
+	// not met: only that somebody else was changing the same key.
+	errConcurrent = fmt.Errorf("%w: somebody else was changing it", errPrecondition)
+
 	// errNoUpload is the answer that a multipart upload is not there: aborted, or
 	// completed.
 	errNoUpload = errors.New("no such upload")
@@ -27,6 +31,9 @@ var (
 	// object or beyond.
 	errInvalidRange = errors.New("invalid range")
 )
+
+// errNoETag refuses what can be decided by an ETag only.
+var errNoETag = fmt.Errorf("%w: the server, or something in front of it, gives no ETag", atrest.ErrUnsupported)
 
 // codes are the error codes of S3, and of the servers tested, that mean more
 // than their HTTP status does.
@@ -38,7 +45,7 @@ var codes = map[string]error{
 	"InvalidPart":  errNoUpload, // parts went with it
 
 	"PreconditionFailed":         errPrecondition,
-	"ConditionalRequestConflict": errPrecondition,
+	"ConditionalRequestConflict": errConcurrent,
 	"InvalidRange":               errInvalidRange,
 
 	"InvalidAccessKeyId":    atrest.ErrPermission,

@@ -54,7 +54,7 @@ func (s *Store) get(ctx context.Context, key string, rng backend.Range, version 
 	if rng.Length > 0 {
 		n = min(n, rng.Length)
 	}
-	for {
+	for range commitTries {
 		at, first, err := s.fetch(ctx, key, rng.Offset, n)
 		if err == nil {
 			return s.open(ctx, key, rng, version, at, first)
@@ -68,6 +68,7 @@ func (s *Store) get(ctx context.Context, key string, rng backend.Range, version 
 		}
 		return newObject(at, version, err)
 	}
+	return nil, errRestless
 }
 
 // newObject returns what was seen as an object without a body.

@@ -31,7 +31,7 @@ type seen struct {
 // is at that path at each moment: the size of one object, the metadata of the
 // next.
 func (s *Store) look(ctx context.Context, key string) (seen, error) {
-	for {
+	for range commitTries {
 		at, body, err := s.fetch(ctx, key, 0, 1)
 		if err == nil {
 			body.Close()
@@ -48,7 +48,11 @@ func (s *Store) look(ctx context.Context, key string) (seen, error) {
 		}
 		return at, err
 	}
+	return seen{}, errRestless
 }
+
+// errRestless is the outcome of looks that each contradict the one before.
+var errRestless = fmt.Errorf("%w: the server gives no range of it, although it says that it is there", atrest.ErrUnavailable)
 
 // head looks at an empty object, of which there is no first byte.
 func (s *Store) head(ctx context.Context, key string) (seen, error) {
@@ -76,23 +80,30 @@ func (s *Store) fetch(ctx context.Context, key string, offset, n int64) (seen, *
 		last = 1<<63 - 1
 	}
 	rng := fmt.Sprintf("bytes=%d-%d", offset, last)
-	out, err := s.client.GetObject(ctx, &awss3.GetObjectInput{Bucket: &s.cfg.Bucket, Key: &key, Range: &rng}, s.guard)
+	fetching, cancel := context.WithCancel(ctx)
+	out, err := s.client.GetObject(fetching, &awss3.GetObjectInput{Bucket: &s.cfg.Bucket, Key: &key, Range: &rng}, s.guard)
 	if err != nil {
+		cancel()
 		return seen{}, nil, describe(ctx, err)
 	}
-	size, err := checkRange(aws.ToString(out.ContentRange), aws.ToInt64(out.ContentLength), offset, n)
+	length := int64(-1) // not given
+	if out.ContentLength != nil {
+		length = *out.ContentLength
+	}
+	size, err := checkRange(aws.ToString(out.ContentRange), length, offset, n)
 	if err != nil {
+		cancel()
 		out.Body.Close()
 		return seen{}, nil, err
 	}
-	body := &part{ReadCloser: out.Body, left: min(n, size-offset)}
+	body := &part{ReadCloser: out.Body, left: min(n, size-offset), cancel: cancel}
 	return newSeen(out.Metadata, out.ETag, size), body, nil
 }
 
 // checkRange returns the size of the object, and an error unless the answer is
 // to the range asked for.
 func checkRange(contentRange string, length, offset, n int64) (size int64, err error) {
-	if contentRange == "" && offset == 0 && length <= n {
+	if contentRange == "" && offset == 0 && 0 <= length && length <= n {
 		return length, nil // all of it, which some servers give without more ado
 	}
 	span, total, _ := strings.Cut(strings.TrimPrefix(contentRange, "bytes "), "/")
@@ -107,7 +118,8 @@ func checkRange(contentRange string, length, offset, n int64) (size int64, err e
 // A part is the body of an answer, of which so many bytes are still to come.
 type part struct {
 	io.ReadCloser
-	left int64
+	left   int64
+	cancel context.CancelFunc // breaks the request off
 }
 
 // readAll reads the rest into buf, which has that length, and closes the part.
@@ -127,6 +139,7 @@ func (p *part) readAll(ctx context.Context, buf []byte) error {
 
 // Close reads what little is left, so that the connection can be used again.
 func (p *part) Close() error {
+	defer p.cancel()
 	if p.left <= 4<<10 {
 		io.CopyN(io.Discard, p.ReadCloser, p.left+1) // the connection is lost otherwise, no more
 	}

@@ -102,7 +102,8 @@ func (p *prober) refuses(ctx context.Context, requests ...func(ctx context.Conte
 		case errors.Is(err, errPrecondition):
 			continue
 		// The server does not know this header, and says so.
-		case err != nil && !errors.Is(err, atrest.ErrUnsupported) && !isBadRequest(err):
+		// Some answers with status 400 say something else, such as ExpiredToken.
+		case err != nil && !errors.Is(err, atrest.ErrUnsupported) && (!isBadRequest(err) || classify(err) != nil):
 			p.err = err
 		}
 		return false

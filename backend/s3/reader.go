@@ -63,7 +63,10 @@ func (r *stream) receive(first *part) {
 		buf := (*chunk)[:n]
 		var err error
 		if first != nil {
+			// Its request has begun before this reader was.
+			stop := context.AfterFunc(r.fetches, first.cancel)
 			err = first.readAll(r.fetches, buf)
+			stop()
 		} else {
 			err = r.store.fetchInto(r.fetches, r.key, r.at, offset, buf)
 		}

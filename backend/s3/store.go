@@ -44,8 +44,8 @@ type Config struct {
 	// another's.
 	Prefix string
 
-	// PartSize is the length in bytes of the first parts of a large body, and of
-	// the longest body that is put in one request; zero means 8 MiB. S3 allows
+	// PartSize is the length in bytes of the first parts of a large body; a shorter
+	// body is put in one request. Zero means 8 MiB. S3 allows
 	// 5 MiB to 5 GiB. Later parts are longer, so that the 10,000 parts that S3
 	// allows hold 335 GiB, or more with a larger PartSize.
 	PartSize int64

@@ -25,7 +25,7 @@ const (
 	// long a caller whose context has ended waits for it.
 	cleanTimeout = 10 * time.Second
 	cleanGrace   = 500 * time.Millisecond
-	abortTries   = 4
+	abortTries   = 6
 )
 
 // An upload is one multipart upload.
@@ -52,13 +52,17 @@ func (s *Store) withUpload(ctx context.Context, key string, meta map[string]stri
 		return describe(ctx, err)
 	}
 	u := &upload{Store: s, key: key, id: aws.ToString(out.UploadId)}
+	if u.id == "" {
+		// Requests that name no upload could be taken for those of the object itself.
+		return fmt.Errorf("%w: the server has not said which upload it has begun", atrest.ErrUnavailable)
+	}
 	// Also if f returns no error, as another change may have done what this one
 	// was to do, and if it panics with the caller's body.
 	defer func() {
 		if u.completed.Load() {
 			return
 		}
-		if abortErr := u.abort(ctx); err != nil {
+		if abortErr := cleanUp(ctx, u.abort); err != nil {
 			err = errors.Join(err, abortErr)
 		}
 	}()
@@ -96,11 +100,12 @@ func (u *upload) abort(ctx context.Context) error {
 		_, err = u.client.AbortMultipartUpload(ctx, in, u.guard)
 		err = describe(ctx, err)
 		// The server may still be at a part whose request was broken off, and the
-		// upload may come back with it: look again a moment later.
-		if err == nil && !u.cut || errors.Is(err, errNoUpload) && tries > 1 {
+		// upload may come back with it: look again several times, in some 3 s.
+		gone := err == nil || errors.Is(err, errNoUpload) && tries > 1
+		if gone && (!u.cut || tries == abortTries) {
 			return nil
 		}
-		if pause(ctx, tries) != nil {
+		if tries < abortTries && pause(ctx, tries) != nil {
 			break
 		}
 	}
@@ -180,10 +185,9 @@ func (u *upload) send(ctx context.Context, number int, buf []byte) error {
 		}
 		return err
 	}
-	u.add(number, types.CompletedPart{
-		ETag: out.ETag, ChecksumCRC32: out.ChecksumCRC32, ChecksumCRC32C: out.ChecksumCRC32C,
-		ChecksumCRC64NVME: out.ChecksumCRC64NVME, ChecksumSHA1: out.ChecksumSHA1, ChecksumSHA256: out.ChecksumSHA256,
-	})
+	// The ETag alone: the client may add checksums to parts, but the upload was not
+	// begun with one, and VersityGW then refuses those as parts that it does not have.
+	u.add(number, types.CompletedPart{ETag: out.ETag})
 	return nil
 }
 
