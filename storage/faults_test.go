@@ -26,7 +26,7 @@ func TestVaultFaults(t *testing.T) {
 
 		check := func(what string, want error) {
 			t.Helper()
-			if failed := operations(t, s, want); failed != "" {
+			if failed := operations(t, s, blobs, want); failed != "" {
 				t.Errorf("%s: %s", what, failed)
 			}
 			if names := collect(t, blobs.List(t.Context(), "", "")); len(names) != 1 {
@@ -63,7 +63,7 @@ func TestVaultFaults(t *testing.T) {
 
 // operations runs each operation that needs Vault, and says what was not as
 // wanted.
-func operations(t *testing.T, s *storage.Store, want error) string {
+func operations(t *testing.T, s *storage.Store, blobs backend.Blobs, want error) string {
 	t.Helper()
 	patience := 8 * time.Second
 	if want == context.DeadlineExceeded {
@@ -88,6 +88,9 @@ func operations(t *testing.T, s *storage.Store, want error) string {
 		began := time.Now()
 		err := op(ctx)
 		cancel()
+		if name == "rename" && isError(err, atrest.ErrUnsupported) && !deletesOnCondition(t, blobs) {
+			continue
+		}
 		if !isError(err, want) {
 			return name + ": " + errorText(err)
 		}
