@@ -55,7 +55,7 @@ func (s *Store) commit(ctx context.Context, c change) error {
 	case s.cfg.SoleWriter:
 		return s.exclusively(ctx, c.key, func(ctx context.Context) error { return s.commitAlone(ctx, c) })
 	case c.meets == nil:
-		return s.settle(ctx, c, c.send(ctx, precondition{}))
+		return c.unasked(s.settle(ctx, c, c.send(ctx, precondition{})))
 	}
 	caps, err := s.conditions(ctx, c.copies)
 	if err != nil {
@@ -89,7 +89,19 @@ func (s *Store) commitAlone(ctx context.Context, c change) error {
 			return err
 		}
 	}
-	return s.settle(ctx, c, c.send(ctx, precondition{}))
+	return c.unasked(s.settle(ctx, c, c.send(ctx, precondition{})))
+}
+
+// unasked returns the error for a refusal of a request that had no condition of
+// its own: somebody else was changing the object.
+func (c change) unasked(err error) error {
+	switch {
+	case !errors.Is(err, errPrecondition):
+		return err
+	case c.meets != nil:
+		return fmt.Errorf("%w: somebody else was changing it: %w", atrest.ErrConflict, err)
+	}
+	return fmt.Errorf("%w: somebody else was changing it: %w", atrest.ErrUnavailable, err)
 }
 
 // settle finds out what an answer means that does not tell whether the change
