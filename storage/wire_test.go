@@ -328,8 +328,8 @@ func (c wireCase) test(t *testing.T, f wireFault) {
 	if rig.lingers {
 		rig.proxy.CloseAll()
 	}
+	rig.wantNoGoroutine(t, before)
 	rig.wantNoConnection(t)
-	wantNoGoroutine(t, before)
 	for i, op := range ops {
 		c.checkError(t, f, op.name, errs[i])
 	}
@@ -364,10 +364,12 @@ func (r *wireRig) run(t *testing.T, ops []wireOp, deadline time.Duration) []erro
 	return errs
 }
 
-// wantNoGoroutine gives a client a while to end what it does in the background.
-func wantNoGoroutine(t *testing.T, before goleak.Option) {
+// wantNoGoroutine gives a client a while to end what it does in the background,
+// and hangs up the connections that it makes for that.
+func (r *wireRig) wantNoGoroutine(t *testing.T, before goleak.Option) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; {
+	for end := time.Now().Add(12 * time.Second); ; {
+		r.hangUp()
 		err := findGoroutines(before)
 		if err == nil {
 			return
