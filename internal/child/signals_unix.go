@@ -13,6 +13,10 @@ import (
 // cannot refuse. One that waits for a disk obeys when the disk has answered.
 const signalTimeout = 10 * time.Second
 
+// looksBeforeResume is how often Pause looks, a millisecond apart, before it
+// lets all go on and begins anew.
+const looksBeforeResume = 50
+
 // Pause stops the process and all its descendants in their tracks: the kernel
 // accepts connections to them, but nothing is answered until [Process.Resume].
 //
@@ -23,12 +27,19 @@ func (p *Process) Pause() error {
 	deadline := time.Now().Add(signalTimeout)
 	// One that ran while the family was listed could have become a parent
 	// since: what counts is two quiet looks in a row.
-	for quiet := 0; quiet < 2; {
+	for quiet, looks := 0, 0; quiet < 2; looks++ {
 		if p.ended() {
 			return fmt.Errorf("server process %d is gone", p.PID())
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("server process %d did not pause within %v", p.PID(), signalTimeout)
+		}
+		// A parent within vfork(2) can't stop before its child has called
+		// execve(2), and a child that has been stopped before that never does.
+		if looks%looksBeforeResume == looksBeforeResume-1 {
+			if err := p.Resume(); err != nil {
+				return err
+			}
 		}
 		running, err := p.signalRunning(syscall.SIGSTOP)
 		if err != nil {
