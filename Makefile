@@ -22,7 +22,7 @@ demo: vault ## store files through a real Vault and show it: make demo [FILE=pat
 	@go run ./internal/cmd/withvault -quiet -- go run ./examples/demo "$$FILE"
 
 test: tools ## run every test (the library's with the race detector) against real servers
-	go test -race -timeout 30m $(PACKAGES)
+	go test -race -parallel 8 -timeout 30m $(PACKAGES)
 	cd bench && go test -race ./...
 	cd dev/vault && CGO_ENABLED=0 go test $(VAULT_FLAGS) ./...
 

@@ -93,7 +93,7 @@ func newPool(t testing.TB, url string) *pgxpool.Pool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.MaxConns = 8
+	cfg.MaxConns = 4 // times the stores of all tests that run at the same time
 	// The pool goes on connecting after whoever asked for it has given up.
 	cfg.ConnConfig.ConnectTimeout = 3 * time.Second
 	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)

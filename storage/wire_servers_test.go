@@ -24,11 +24,12 @@ func wireServerCases() []wireCase {
 	engine := wireCase{
 		unavailable: atrest.ErrUnavailable,
 		inDoubt:     true,
-		offsets:     []int64{3 << 20}, // in the midst of a large body
+		offsets:     []int64{1 << 20}, // in the midst of a large body
 		piece:       16 << 10,
-		large:       6 << 20,
+		large:       6 << 20, // two parts in S3
 	}
 	onPostgres := engine
+	onPostgres.large = 5 << 19 // three chunks
 	onPostgres.name, onPostgres.open = "postgres", newWirePostgres
 	cases := []wireCase{onPostgres}
 	for _, kind := range devs3.Kinds() {
