@@ -97,10 +97,13 @@ func engines() []engine {
 	return all
 }
 
-// onEach runs a test on every backend.
+// onEach runs a test on every backend, side by side.
 func onEach(t *testing.T, test func(t *testing.T, blobs backend.Blobs)) {
 	for _, e := range engines() {
-		t.Run(e.name, func(t *testing.T) { test(t, e.open(t)) })
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, e.open(t))
+		})
 	}
 }
 
@@ -108,7 +111,10 @@ func onEach(t *testing.T, test func(t *testing.T, blobs backend.Blobs)) {
 func onEachPair(t *testing.T, test func(t *testing.T, dst, src backend.Blobs)) {
 	for _, src := range engines() {
 		for _, dst := range engines() {
-			t.Run(src.name+" to "+dst.name, func(t *testing.T) { test(t, dst.open(t), src.open(t)) })
+			t.Run(src.name+" to "+dst.name, func(t *testing.T) {
+				t.Parallel()
+				test(t, dst.open(t), src.open(t))
+			})
 		}
 	}
 }
@@ -119,7 +125,10 @@ func onSomePairs(t *testing.T, test func(t *testing.T, dst, src backend.Blobs)) 
 	all := engines()
 	for i, src := range all {
 		dst := all[(i+1)%len(all)]
-		t.Run(src.name+" to "+dst.name, func(t *testing.T) { test(t, dst.open(t), src.open(t)) })
+		t.Run(src.name+" to "+dst.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, dst.open(t), src.open(t))
+		})
 	}
 }
 

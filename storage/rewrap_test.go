@@ -12,6 +12,7 @@ import (
 	"github.com/atrest/atrest"
 	"github.com/atrest/atrest/backend"
 	"github.com/atrest/atrest/backend/memory"
+	"github.com/atrest/atrest/backend/s3"
 	"github.com/atrest/atrest/storage"
 )
 
@@ -19,7 +20,10 @@ func TestRewrap(t *testing.T) {
 	onEach(t, func(t *testing.T, blobs backend.Blobs) {
 		keys := newKeys(t, vault)
 		s := newStore(t, storage.Config{Backend: blobs, Keys: keys})
-		const n = 1100 // more than a chunk
+		n, chunks := 1100, 2
+		if _, slow := blobs.(*s3.Store); slow {
+			n, chunks = 100, 1 // the chunks are made by the store, for all engines alike
+		}
 		var wg sync.WaitGroup
 		for w := range 16 {
 			wg.Go(func() {
@@ -35,7 +39,7 @@ func TestRewrap(t *testing.T) {
 		}
 		_, bodyBefore := rawGet(t, blobs, "o/0007")
 
-		if p, err := s.Rewrap(t.Context(), nil); err != nil || p.Current != n || p.Rewrapped != 0 {
+		if p, err := s.Rewrap(t.Context(), nil); err != nil || p.Current != int64(n) || p.Rewrapped != 0 {
 			t.Fatalf("nothing to do: %+v, %v", p, err)
 		}
 		if err := keys.Rotate(t.Context()); err != nil {
@@ -44,13 +48,13 @@ func TestRewrap(t *testing.T) {
 		mustPut(t, s, "o/9999", []byte("new"))
 		var steps []storage.RewrapProgress
 		p, err := s.Rewrap(t.Context(), &storage.RewrapOptions{Progress: func(p storage.RewrapProgress) { steps = append(steps, p) }})
-		if err != nil || p.Rewrapped != n || p.Current != 1 || p.Failed != 0 || p.KeyVersion != 2 || p.Last != "o/9999" {
+		if err != nil || p.Rewrapped != int64(n) || p.Current != 1 || p.Failed != 0 || p.KeyVersion != 2 || p.Last != "o/9999" {
 			t.Fatalf("%+v, %v", p, err)
 		}
-		if len(steps) != 2 || steps[1] != p || steps[0].Last != "o/0999" {
+		if len(steps) != chunks || steps[chunks-1] != p || chunks == 2 && steps[0].Last != "o/0999" {
 			t.Fatalf("steps %+v", steps)
 		}
-		if p, err := s.Rewrap(t.Context(), nil); err != nil || p.Current != n+1 || p.Rewrapped != 0 {
+		if p, err := s.Rewrap(t.Context(), nil); err != nil || p.Current != int64(n)+1 || p.Rewrapped != 0 {
 			t.Fatalf("second run: %+v, %v", p, err)
 		}
 		after, err := s.Stat(t.Context(), "o/0007")
