@@ -161,7 +161,9 @@ func (w *Wrapper) String() string { return "transit key " + w.mount + "/" + w.ke
 func (w *Wrapper) Format(f fmt.State, _ rune) { io.WriteString(f, w.String()) }
 
 func (w *Wrapper) failed(doing string, err error) error {
-	for _, ofServer := range []error{atrest.ErrVaultUnavailable, atrest.ErrVaultSealed, atrest.ErrPermission} {
+	for _, ofServer := range []error{
+		atrest.ErrVaultUnavailable, atrest.ErrVaultSealed, atrest.ErrPermission, atrest.ErrKeyNotFound,
+	} {
 		if errors.Is(err, ofServer) { // which one is half of the remedy
 			return fmt.Errorf("transit: %s with key %s/%s at %s: %w", doing, w.mount, w.key, w.vault.addr, err)
 		}

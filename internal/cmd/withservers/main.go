@@ -25,6 +25,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/atrest/atrest/internal/beside"
 	"github.com/atrest/atrest/internal/devpostgres"
@@ -34,12 +35,19 @@ import (
 func main() {
 	flags := flag.NewFlagSet("withservers", flag.ContinueOnError)
 	postgres := flags.Bool("postgres", false, "start a PostgreSQL and set DATABASE_URL")
-	s3 := flags.String("s3", "", "start an S3 server of this `KIND`, minio or versitygw, and set S3_BUCKET and the AWS_ variables")
+	var s3 devs3.Kind
+	flags.Func("s3", "start an S3 server of this `KIND`, minio or versitygw, and set S3_BUCKET and the AWS_ variables", func(text string) error {
+		s3 = devs3.Kind(text)
+		if kinds := devs3.Kinds(); !slices.Contains(kinds, s3) {
+			return fmt.Errorf("it is one of %q", kinds)
+		}
+		return nil
+	})
 	program := beside.Program{
 		Flags:    flags,
 		Synopsis: "[-postgres] [-s3 KIND]",
 		Start: func(ctx context.Context, servers *beside.Servers) error {
-			return start(ctx, servers, *postgres, devs3.Kind(*s3))
+			return start(ctx, servers, *postgres, s3)
 		},
 	}
 	os.Exit(program.Run(os.Args[1:]))

@@ -65,8 +65,18 @@ func TestOnlyWhatIsAskedFor(t *testing.T) {
 // TestSecondServerDoesNotStart must stop the first one, and leave nothing of it.
 func TestSecondServerDoesNotStart(t *testing.T) {
 	t.Parallel()
-	got := besidetest.Run(t, nil, "-postgres", "-s3", "no-such-kind", "--", "true")
-	if got.Code != 125 || !strings.Contains(got.Stderr, "no-such-kind") {
+	// Its endpoint is a port at which nobody listens.
+	got := besidetest.Run(t, []string{"ATREST_TEST_S3_ENDPOINT=http://127.0.0.1:1", "AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b"},
+		"-postgres", "-s3", "external", "--", "true")
+	if got.Code != 125 || !strings.Contains(got.Stderr, "127.0.0.1:1") {
 		t.Errorf("got %+v, want code 125 and the reason", got)
+	}
+}
+
+func TestUnknownKind(t *testing.T) {
+	t.Parallel()
+	got := besidetest.Run(t, nil, "-s3", "no-such-kind", "--", "true")
+	if got.Code != 2 || !strings.Contains(got.Stderr, "versitygw") {
+		t.Errorf("got %+v, want code 2 and the kinds", got)
 	}
 }
