@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/atrest/atrest"
@@ -42,7 +43,11 @@ func (s suite) testConditions(t *testing.T) {
 			t.Run("IfVersion", func(t *testing.T) { t.Parallel(); s.changeIfVersion(t, ch) })
 		})
 	}
-	t.Run("Delete", s.testDeleteIf)
+	if s.NoConditionalDelete {
+		t.Run("DeleteUnsupported", s.testNoDeleteIf)
+	} else {
+		t.Run("Delete", s.testDeleteIf)
+	}
 	t.Run("LargePut", s.testLargePutIf)
 }
 
@@ -160,6 +165,49 @@ func (s suite) testDeleteIf(t *testing.T) {
 	if err := st.Delete(st.ctx, "never there", ifVersion(v)); err != nil {
 		t.Fatalf("Delete of some version of a missing name: %v", err)
 	}
+}
+
+// testNoDeleteIf is [suite.testNoConditions] for an engine that lacks conditions
+// on deletions alone. The version that is current is the one that it must not be
+// tempted by.
+func (s suite) testNoDeleteIf(t *testing.T) {
+	t.Parallel()
+	st := s.open(t)
+	for _, c := range []content{{1, 0}, {2, 100}, {3, 6 * mib}} {
+		old := st.put("name", c)
+		v := st.put("name", c)
+		for _, cond := range []backend.Version{v, old, "nonsense"} {
+			err := st.Delete(st.ctx, "name", ifVersion(cond))
+			wantError(t, "Delete with a condition", err, atrest.ErrUnsupported)
+			st.want("name", v, c)
+		}
+		st.wantNames("", "", "name")
+	}
+	for range 2 {
+		if err := st.Delete(st.ctx, "name", anything); err != nil {
+			t.Fatalf("Delete without a condition: %v", err)
+		}
+		st.wantMissing("name")
+	}
+}
+
+// wantDeleted fails the test unless name is gone after a Delete that was not alone
+// or, where that may lose, still is c, of this version, and can be deleted.
+func (s suite) wantDeleted(st store, name string, v backend.Version, c content) {
+	st.t.Helper()
+	if s.DeleteMayLose {
+		found, w, err := checkWhole(st.ctx, st, name)
+		switch {
+		case errors.Is(err, atrest.ErrNotFound):
+			return
+		case err != nil || found != c || w != v:
+			st.t.Fatalf("after a Delete that lost, there is content %+v of version %q, error %v; want %+v of version %q", found, w, err, c, v)
+		}
+		if err := st.Delete(st.ctx, name, anything); err != nil {
+			st.t.Fatalf("Delete after one that lost: %v", err)
+		}
+	}
+	st.wantMissing(name)
 }
 
 // testLargePutIf has bodies that engines take in parts.

@@ -220,7 +220,7 @@ func (s suite) testHeaderAgainstDelete(t *testing.T) {
 			if i == 0 {
 				return handles[0].Delete(st.ctx, name, backend.Condition{})
 			}
-			header := fmt.Append(nil, "header ", i)
+			header := fmt.Append(c.header(), "; header ", i)
 			err := handles[i].SetHeader(st.ctx, backend.HeaderUpdate{Name: name, Version: v, Old: c.header(), New: header})
 			if errors.Is(err, atrest.ErrConflict) {
 				return nil
@@ -230,7 +230,7 @@ func (s suite) testHeaderAgainstDelete(t *testing.T) {
 		if err := errors.Join(errs...); err != nil {
 			t.Fatalf("Delete against SetHeader: %v", err)
 		}
-		st.wantMissing(name)
+		s.wantDeleted(st, name, v, c)
 		st.wantNames("", "")
 	}
 }

@@ -199,11 +199,14 @@ func (m *model) delete(rt *rapid.T) {
 	}
 	_, there := m.objects[name]
 	want := m.refusal(name, cond)
+	if m.cfg.NoConditionalDelete && cond.IfVersion != "" {
+		want = atrest.ErrUnsupported
+	}
 	err := m.st.Delete(m.st.ctx, name, cond)
 	if !there && err == nil {
 		return // "a success, whatever cond says"
 	}
-	if !there && !m.cfg.NoConditions {
+	if !there && !m.cfg.NoConditionalDelete {
 		want = nil
 	}
 	if !errors.Is(err, want) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/atrest/atrest"
@@ -18,10 +19,28 @@ import (
 func configMutants() []mutant {
 	return []mutant{
 		{name: "claims to have no conditions", found: "Conditions/Unsupported", cfg: func(cfg *backendtest.Config) { cfg.NoConditions = true }},
+		{name: "claims to have no conditional delete", found: "Conditions/DeleteUnsupported", cfg: withoutConditionalDelete},
+		{name: "claims to have no conditional delete, by the model", found: "Model", cfg: withoutConditionalDelete},
+		{name: "refuses a conditional delete and does it", found: "Conditions/DeleteUnsupported", cfg: withoutConditionalDelete, wrong: func(a *altered) {
+			a.delete = func(ctx context.Context, name string, cond backend.Condition) error {
+				err := a.Blobs.Delete(ctx, name, cond)
+				if cond.IfVersion != "" {
+					err = atrest.ErrUnsupported
+				}
+				return err
+			}
+		}},
+		{name: "does not tell that it has no conditional delete", found: "Conditions/Delete", wrong: refuseConditionalDelete},
 		{name: "claims to list no headers", found: "List/Large", cfg: func(cfg *backendtest.Config) { cfg.ListWithoutHeaders = true }},
 		{name: "lists wrong versions and no headers", found: "List/Large", cfg: func(cfg *backendtest.Config) { cfg.ListWithoutHeaders = true },
 			wrong: filtered(func(_ int, e *backend.Entry) bool { e.Header = nil; e.Version += "x"; return true })},
 		{name: "does not tell that it has no conditions", found: "Conditions/Put/IfAbsent", wrong: withoutConditions},
+		{name: "names a group that there is not", found: "Groups", cfg: func(cfg *backendtest.Config) { cfg.Groups = []string{"Conditions", "Condition"} }},
+		{name: "claims that a delete may lose, and it always does", found: "SetHeaderRaces/AgainstDelete", cfg: func(cfg *backendtest.Config) { cfg.DeleteMayLose = true },
+			wrong: func(a *altered) {
+				a.delete = func(context.Context, string, backend.Condition) error { return nil }
+			}},
+		{name: "does not tell that a delete may lose", found: "SetHeaderRaces/AgainstDelete", wrong: loseDeletes},
 		{name: "shares a store", found: "List", cfg: func(cfg *backendtest.Config) {
 			b := memory.New()
 			cfg.Open = func(*testing.T) backend.Blobs { return b }
@@ -51,6 +70,37 @@ func TestShortcomings(t *testing.T) {
 	cfg.Reopen = func(_ *testing.T, b backend.Blobs) backend.Blobs { return b }
 	cfg.ModelRuns, cfg.Slow = 20, true
 	backendtest.Run(t, cfg)
+}
+
+// TestNoConditionalDelete runs the suite on an engine that lacks conditions on
+// deletions alone.
+func TestNoConditionalDelete(t *testing.T) {
+	cfg := config(refuseConditionalDelete)
+	withoutConditionalDelete(&cfg)
+	cfg.ModelRuns, cfg.Slow = 20, true
+	backendtest.Run(t, cfg)
+}
+
+func withoutConditionalDelete(cfg *backendtest.Config) { cfg.NoConditionalDelete = true }
+
+func refuseConditionalDelete(a *altered) {
+	a.delete = func(ctx context.Context, name string, cond backend.Condition) error {
+		if cond.IfVersion != "" {
+			return atrest.ErrUnsupported
+		}
+		return a.Blobs.Delete(ctx, name, cond)
+	}
+}
+
+// loseDeletes has every other Delete undone at once, by some SetHeader as it were.
+func loseDeletes(a *altered) {
+	var deletes atomic.Int32
+	a.delete = func(ctx context.Context, name string, cond backend.Condition) error {
+		if deletes.Add(1)%2 == 1 {
+			return nil
+		}
+		return a.Blobs.Delete(ctx, name, cond)
+	}
 }
 
 // withoutConditions refuses them all.

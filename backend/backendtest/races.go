@@ -20,7 +20,9 @@ func (s suite) testRaces(t *testing.T) {
 		})
 	}
 	t.Run("Copy", s.testRaceCopy)
-	t.Run("DeleteAgainstPut", s.testRaceDelete)
+	if !s.NoConditionalDelete { // else it is refused, as the group Conditions checks
+		t.Run("DeleteAgainstPut", s.testRaceDelete)
+	}
 	t.Run("Counter", s.testCounter)
 }
 

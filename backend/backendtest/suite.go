@@ -5,6 +5,7 @@ package backendtest
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,16 @@ type Config struct {
 	// condition, and that SetHeader is no atomic compare-and-swap.
 	NoConditions bool
 
+	// NoConditionalDelete tells that Delete returns ErrUnsupported for IfVersion,
+	// and deletes nothing then, while Put and Copy keep conditions. It may be a
+	// success where the name is not there. NoConditions includes it.
+	NoConditionalDelete bool
+
+	// DeleteMayLose tells that a Delete that runs at the same time as a SetHeader or
+	// a conditional Put of the same object may lose against it although both succeed.
+	// The object is then there afterwards, whole, and another Delete removes it.
+	DeleteMayLose bool
+
 	// NoHeaderCompare tells that SetHeader compares the content version but not
 	// the old header.
 	NoHeaderCompare bool
@@ -56,6 +67,12 @@ type Config struct {
 	// the suite concludes that it never returns; zero means a minute.
 	Patience time.Duration
 
+	// Groups, if not empty, names the groups to run, such as "Put" and "List". It is
+	// for another configuration of an engine on which one test runs them all, and
+	// names those whose outcome depends on what is configured. A group that there is
+	// not fails the test.
+	Groups []string
+
 	// Slow reduces the number of repetitions, not the number of checks, for
 	// engines that take milliseconds for a change.
 	Slow bool
@@ -71,17 +88,47 @@ type suite struct {
 func Run(t *testing.T, cfg Config) {
 	cfg.HeapLimit = cmp.Or(cfg.HeapLimit, 16*mib)
 	cfg.Patience = cmp.Or(cfg.Patience, time.Minute)
+	cfg.NoConditionalDelete = cfg.NoConditionalDelete || cfg.NoConditions
 	s := suite{cfg}
 	before := goleak.IgnoreCurrent()
-	for _, group := range []struct {
-		name string
-		run  func(*testing.T)
-	}{
+	groups := s.groups()
+	t.Run("Groups", func(t *testing.T) {
+		for _, name := range s.Groups {
+			if !slices.ContainsFunc(groups, func(g group) bool { return g.name == name }) {
+				t.Errorf("Config.Groups has %q, and the suite has not", name)
+			}
+		}
+	})
+	for _, group := range groups {
+		if len(s.Groups) > 0 && !slices.Contains(s.Groups, group.name) {
+			continue
+		}
+		// An engine that refuses all conditions, as the group Conditions then
+		// checks, has nothing to race for.
+		if s.NoConditions && strings.HasSuffix(group.name, "Races") {
+			continue
+		}
+		t.Run(group.name, group.run)
+	}
+	t.Run("Goroutines", func(t *testing.T) {
+		goleak.VerifyNone(t, before)
+	})
+}
+
+// A group is a number of tests, in the order in which they run.
+type group struct {
+	name string
+	run  func(*testing.T)
+}
+
+func (s suite) groups() []group {
+	return []group{
 		{"Put", s.testPut},
 		{"Heap", s.testHeap},
 		{"Names", s.testNames},
 		{"Ranges", s.testRanges},
 		{"Body", s.testBody},
+		{"Chunks", s.testChunks},
 		{"Overwrite", s.testOverwrite},
 		{"Failures", s.testFailures},
 		{"Cancel", s.testCancel},
@@ -96,17 +143,7 @@ func Run(t *testing.T, cfg Config) {
 		{"List", s.testList},
 		{"Model", s.testModel},
 		{"Hammer", s.testHammer},
-	} {
-		// An engine that refuses all conditions, as the group Conditions then
-		// checks, has nothing to race for.
-		if s.NoConditions && strings.HasSuffix(group.name, "Races") {
-			continue
-		}
-		t.Run(group.name, group.run)
 	}
-	t.Run("Goroutines", func(t *testing.T) {
-		goleak.VerifyNone(t, before)
-	})
 }
 
 // times returns n, or less where the engine is slow.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/atrest/atrest"
@@ -27,20 +28,42 @@ type reader struct {
 	closing chan struct{} // closed by the first Close, so that no Read waits on
 	once    sync.Once
 
-	mu     sync.Mutex // of what follows
-	page   []byte     // at hand, of buf
-	buf    *[]byte
-	next   int64 // where the page begins that is not yet asked for
+	mu     sync.Mutex  // of what follows
+	page   []byte      // at hand
+	buf    *pageBuffer // what it is of, but for the first, which has memory of its own
+	next   int64       // where the page begins that is not yet asked for
 	end    int64
 	coming []chan fetched // the pages that were asked for, in order
 	err    error          // sticky
 }
 
+var _ backend.ChunkReader = (*reader)(nil)
+
 // fetched is the outcome of asking for a page.
 type fetched struct {
-	buf  *[]byte
+	buf  *pageBuffer
 	page []byte
 	err  error
+}
+
+// A pageBuffer is memory for a page from a pool, which gets it back when nobody uses
+// it any more: neither the reader nor a borrower.
+type pageBuffer struct {
+	bytes *[]byte
+	pool  *sync.Pool
+	uses  atomic.Int32
+}
+
+func newPageBuffer(pool *sync.Pool) *pageBuffer {
+	b := &pageBuffer{bytes: pool.Get().(*[]byte), pool: pool}
+	b.uses.Store(1)
+	return b
+}
+
+func (b *pageBuffer) release() {
+	if b.uses.Add(-1) == 0 {
+		b.pool.Put(b.bytes)
+	}
 }
 
 // newReader makes the reader of a range from the row, which has the first page.
@@ -71,27 +94,50 @@ func (s *Store) newReader(ctx context.Context, escaped string, row gotRow, rng b
 func (r *reader) Read(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	select {
-	case <-r.closing:
-		return 0, os.ErrClosed
-	default:
-	}
-	if err := r.ctx.Err(); err != nil {
+	if err := r.await(len(p) > 0); err != nil {
 		return 0, err
 	}
-	if len(p) == 0 {
-		return 0, nil
+	return copy(p, r.take(len(p))), nil
+}
+
+// NextChunk implements backend.ChunkReader.
+func (r *reader) NextChunk(n int) (p []byte, release func(), err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.await(true); err != nil {
+		return nil, nil, err
+	}
+	if r.buf == nil {
+		return r.take(n), func() {}, nil
+	}
+	r.buf.uses.Add(1)
+	return r.take(n), r.buf.release, nil
+}
+
+// take returns up to n bytes of the page at hand.
+func (r *reader) take(n int) []byte {
+	n = min(n, len(r.page))
+	p := r.page[:n:n]
+	r.page = r.page[n:]
+	return p
+}
+
+// await returns an error, or nil when there is a page at hand, or without that if it is
+// not to wait.
+func (r *reader) await(wait bool) error {
+	select {
+	case <-r.closing:
+		return os.ErrClosed
+	default:
+	}
+	if err := r.ctx.Err(); err != nil || !wait {
+		return err
 	}
 	r.askAhead()
 	if len(r.page) == 0 && r.err == nil {
 		r.err = r.turn()
 	}
-	if r.err != nil {
-		return 0, r.err
-	}
-	n := copy(p, r.page)
-	r.page = r.page[n:]
-	return n, nil
+	return r.err
 }
 
 // askAhead asks for the next pages, as many as may be on their way. It is reading that
@@ -140,7 +186,7 @@ func (r *reader) turn() error {
 // release gives back the buffer of the page at hand.
 func (r *reader) release() {
 	if r.buf != nil {
-		r.s.pageBuffers.Put(r.buf)
+		r.buf.release()
 	}
 	r.buf, r.page = nil, nil
 }
@@ -172,7 +218,7 @@ func (r *reader) abandon() {
 	go func() {
 		for _, coming := range r.coming {
 			got := <-coming
-			r.s.pageBuffers.Put(got.buf)
+			got.buf.release()
 		}
 		timer.Stop()
 		r.cancel()
@@ -199,8 +245,8 @@ FROM (
 
 // fetch reads the bytes from one offset up to another, at most a page of them.
 func (r *reader) fetch(from, to int64) fetched {
-	buf := r.s.pageBuffers.Get().(*[]byte)
-	page, n := (*buf)[:to-from], 0
+	buf := newPageBuffer(r.s.pageBuffers)
+	page, n := (*buf.bytes)[:to-from], 0
 	_, err := r.s.do(r.ctx, r.s.sql.page, func(rows pgx.Rows) error {
 		for n = 0; rows.Next(); {
 			piece := rows.RawValues()[0]

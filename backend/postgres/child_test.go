@@ -63,6 +63,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // TestKillProcess kills a process in the midst of a large put.
 func TestKillProcess(t *testing.T) {
+	t.Parallel()
 	s := newStore(t, newPool(t, server.URL()))
 	old := mustPut(t, s, "name", 2*chunkSize)
 	self, err := os.Executable()
@@ -108,6 +109,7 @@ func ownServer(t *testing.T) *devpostgres.Server {
 
 // TestKillServer kills the server in the midst of a large put.
 func TestKillServer(t *testing.T) {
+	t.Parallel()
 	own := ownServer(t)
 	s, err := New(t.Context(), Config{Pool: newPool(t, own.URL())})
 	if err != nil {

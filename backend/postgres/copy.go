@@ -11,7 +11,7 @@ import (
 
 // Copy implements [backend.Blobs] with one statement, within the server. The
 // source is looked at when the statement begins; who replaces it after that does not
-// affect the copy.
+// affect the copy. A lost answer it takes as Put does.
 func (s *Store) Copy(ctx context.Context, dst, src string, srcVersion backend.Version, header []byte, cond backend.Condition) (v backend.Version, err error) {
 	defer annotate(&err, "copy to", dst)
 	source, err := checkName(ctx, src)
@@ -36,13 +36,16 @@ func (s *Store) Copy(ctx context.Context, dst, src string, srcVersion backend.Ve
 	}
 	var found *contentID
 	var copied int64
-	if _, err := s.do(ctx, s.copyStatement(cond), func(rows pgx.Rows) error {
+	_, err = s.do(ctx, s.copyStatement(cond), func(rows pgx.Rows) error {
 		found = nil
 		return into(&found, &copied)(rows)
-	}, args...); err != nil {
-		return "", err
-	}
+	}, args...)
 	switch {
+	case err != nil:
+		if err = s.settle(ctx, target, id, err); err != nil {
+			return "", err
+		}
+		return versionOf(id), nil
 	case found == nil:
 		return "", atrest.ErrNotFound
 	case *found != contentIDOf(srcVersion):

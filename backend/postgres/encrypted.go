@@ -13,10 +13,10 @@ import (
 // what a connection string without sslmode means, tries TLS and then goes on
 // without, so that whoever is between here and the server decides.
 func checkEncrypted(cfg *pgx.ConnConfig, allowed []string) error {
-	const remedy = "add sslmode=verify-full to the connection string"
+	const remedy = "that is sslmode=verify-full in the connection string, or Config.PlaintextHosts"
 	if cfg.TLSConfig == nil {
 		if err := plaintext.Check(cfg.Host, allowed); err != nil {
-			return fmt.Errorf("%w; %s", err, remedy)
+			return fmt.Errorf("%w: %s", err, remedy)
 		}
 	}
 	for _, fallback := range cfg.Fallbacks {
@@ -24,7 +24,7 @@ func checkEncrypted(cfg *pgx.ConnConfig, allowed []string) error {
 			continue
 		}
 		if err := plaintext.Check(fallback.Host, allowed); err != nil {
-			return fmt.Errorf("%w; %s", err, remedy)
+			return fmt.Errorf("%w: %s", err, remedy)
 		}
 	}
 	return nil

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -20,9 +19,12 @@ const (
 	codeUndefinedTable    = "42P01"
 	codeInvalidSchema     = "3F000"
 	codeMissingDatabase   = "3D000"
+	codePassword          = "28P01"
+	codeAuthorization     = "28000"
 	codePrivilege         = "42501"
 	codeReadOnly          = "25006"
 	codeDiskFull          = "53100"
+	codeConnections       = "53300"
 	codeNoStatement       = "26000"
 	codeDuplicate         = "42P05"
 	codeCanceled          = "57014"
@@ -40,6 +42,12 @@ func describe(ctx context.Context, err error) error {
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("%w (%s)", ctx.Err(), err)
+	}
+	if lost, ok := errors.AsType[*lostAnswer](err); ok {
+		return fmt.Errorf("%w: %w", atrest.ErrUnavailable, lost)
+	}
+	if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return describeConnect(connect, err)
 	}
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return describeServer(pgErr.Code, err)
@@ -66,12 +74,18 @@ func describeServer(code string, err error) error {
 // classify finds the error that stands for a SQLSTATE, by its code or else its class.
 func classify(code string) (remedy string, sentinel error) {
 	switch code {
+	case codePassword:
+		return "there is no such role, or this is not its password: look at both in the connection string", atrest.ErrPermission
+	case codeAuthorization:
+		return "look at the role and sslmode in the connection string, and at pg_hba.conf on the server", atrest.ErrPermission
+	case codeConnections:
+		return "let fewer be made (pool_max_conns in the connection string), or raise max_connections of the server, or the limit of the role or database", atrest.ErrUnavailable
 	case codePrivilege:
 		return "give the role what Grants returns", atrest.ErrPermission
 	case codeReadOnly:
 		return "the server is a standby, or default_transaction_read_only is set for the server, the database or the role", atrest.ErrPermission
 	case codeMissingDatabase:
-		return "create the database", atrest.ErrStorageMissing
+		return "create the database, or correct its name in the connection string", atrest.ErrStorageMissing
 	case codeUndefinedTable, codeInvalidSchema:
 		return "run the scripts that Migrations returns, or let New do so", atrest.ErrStorageMissing
 	case codeDiskFull:
@@ -90,16 +104,8 @@ func classify(code string) (remedy string, sentinel error) {
 	return "", nil
 }
 
-// isConnectionError reports whether err means that the server could not be
-// reached or has gone away. A certificate that is not accepted is neither, for trying
-// again is no remedy.
+// isConnectionError reports whether err means that the server has gone away.
 func isConnectionError(err error) bool {
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return false
-	}
-	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-		return true
-	}
 	if _, ok := errors.AsType[net.Error](err); ok {
 		return true
 	}

@@ -22,6 +22,7 @@ func envelope(metadata int, keyVersion uint32) []byte {
 // TestKeyVersion checks what the column says, for good headers and for any others,
 // which must be accepted all the same.
 func TestKeyVersion(t *testing.T) {
+	t.Parallel()
 	s := newStore(t, newPool(t, server.URL()))
 	good := envelope(20, 7)
 	altered := func(i int, b byte) []byte {

@@ -23,7 +23,7 @@ func (s *Store) putLarge(ctx context.Context, o object, begun []byte, body io.Re
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	conn, err := s.pool.Acquire(ctx)
+	conn, err := s.acquire(ctx)
 	if err != nil {
 		return describe(ctx, err)
 	}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -28,7 +29,11 @@ func TestMain(m *testing.M) {
 type withServer struct{ m *testing.M }
 
 func (w withServer) Run() int {
-	s, err := devpostgres.Start(context.Background(), devpostgres.Options{})
+	// More than the usual 100 connections, for the tests that run in parallel on many cores.
+	s, err := devpostgres.Start(context.Background(), devpostgres.Options{Settings: map[string]string{"max_connections": "300"}})
+	if errors.Is(err, errors.ErrUnsupported) { // a server that is not ours
+		s, err = devpostgres.Start(context.Background(), devpostgres.Options{})
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err, "\nThe tests run against a real PostgreSQL: run `make tools` once to install it.")
 		return 1

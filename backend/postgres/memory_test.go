@@ -8,9 +8,9 @@ import (
 	"github.com/atrest/atrest/backend"
 )
 
-// TestMemory checks that a body of 200 MiB goes in and out with 40 MiB of heap.
+// TestMemory checks that a body of 100 MiB goes in and out with 40 MiB of heap.
 func TestMemory(t *testing.T) {
-	const size, limit = 200 << 20, 40 << 20
+	const size, limit = 100 << 20, 40 << 20
 	s := newStore(t, newPool(t, server.URL()))
 	before := liveHeap()
 	// sampled measures the heap in use after each 10 MiB.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/atrest/atrest"
 	"github.com/jackc/pgx/v5"
@@ -21,7 +22,7 @@ func (s *Store) prepareSchema(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	conn, err := s.pool.Acquire(ctx)
+	conn, err := s.acquire(ctx)
 	if err != nil {
 		return describe(ctx, err)
 	}
@@ -131,15 +132,7 @@ func execScript(ctx context.Context, conn *pgx.Conn, sql string) error {
 // isCode reports whether err is the server's, with one of these SQLSTATEs.
 func isCode(err error, codes ...string) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok {
-		return false
-	}
-	for _, code := range codes {
-		if pgErr.Code == code {
-			return true
-		}
-	}
-	return false
+	return ok && slices.Contains(codes, pgErr.Code)
 }
 
 var (

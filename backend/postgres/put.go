@@ -17,6 +17,8 @@ const inlineLimit = 256 << 10
 // statement, sent once the body was read. A larger one is sent while it is read, in
 // a transaction that lasts as long, on a connection that is held as long; at most
 // half of the pool's connections are, further puts wait. If the body panics, so does Put.
+// If the connection ends before the server has answered, Put looks for what it has
+// put, for 2 seconds, before it returns ErrUnavailable.
 func (s *Store) Put(ctx context.Context, name string, header []byte, body io.Reader, cond backend.Condition) (v backend.Version, err error) {
 	defer annotate(&err, "put", name)
 	escaped, err := checkChange(ctx, name, header, cond)
@@ -29,17 +31,24 @@ func (s *Store) Put(ctx context.Context, name string, header []byte, body io.Rea
 		return "", err
 	}
 	if whole {
-		o.body, o.size = begun, int64(len(begun))
-		affected, err := s.do(ctx, s.putStatement(cond), noRows, o.args(cond)...)
-		if err != nil {
-			return "", err
-		}
-		return versionOf(o.id), conditionMet(affected, cond)
+		err = s.putInline(ctx, o, begun, cond)
+	} else {
+		err = s.putLarge(ctx, o, begun, body, cond)
 	}
-	if err := s.putLarge(ctx, o, begun, body, cond); err != nil {
+	if err := s.settle(ctx, o.name, o.id, err); err != nil {
 		return "", err
 	}
 	return versionOf(o.id), nil
+}
+
+// putInline stores a body in its object's row.
+func (s *Store) putInline(ctx context.Context, o object, body []byte, cond backend.Condition) error {
+	o.body, o.size = body, int64(len(body))
+	affected, err := s.do(ctx, s.putStatement(cond), noRows, o.args(cond)...)
+	if err != nil {
+		return err
+	}
+	return conditionMet(affected, cond)
 }
 
 // An object is a row that is to be.

@@ -131,7 +131,7 @@ func (s *Store) do(ctx context.Context, st *statement, read func(pgx.Rows) error
 // the isolation level of which it is sure. READ COMMITTED is the default unless the
 // database or the role is set to another.
 func (s *Store) doOnce(ctx context.Context, st *statement, read func(pgx.Rows) error, args []any, isolate bool) (affected int64, err error) {
-	conn, err := s.pool.Acquire(ctx)
+	conn, err := s.acquire(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -139,7 +139,8 @@ func (s *Store) doOnce(ctx context.Context, st *statement, read func(pgx.Rows) e
 	if st.changes && !isolate {
 		longer, done := outlive(ctx, conn.Conn())
 		defer done()
-		return s.query(longer, conn.Conn(), st, read, args...)
+		affected, err = s.query(longer, conn.Conn(), st, read, args...)
+		return affected, orLost(err)
 	}
 	if !isolate {
 		return s.query(ctx, conn.Conn(), st, read, args...)
@@ -167,7 +168,7 @@ func commit(ctx context.Context, conn *pgx.Conn) error {
 	defer done()
 	results, err := conn.PgConn().Exec(longer, "COMMIT").ReadAll()
 	if err != nil {
-		return err
+		return orLost(err)
 	}
 	if len(results) != 1 || results[0].CommandTag.String() != "COMMIT" {
 		return errors.New("the transaction was not committed")

@@ -28,12 +28,13 @@ func newDatabase(t testing.TB) string {
 // TestConcurrentStart lets many processes' worth of stores start at once on an
 // empty database, half of them in one schema and half in another.
 func TestConcurrentStart(t *testing.T) {
+	t.Parallel()
 	for _, setting := range []string{"", "?default_query_exec_mode=exec", "?default_transaction_isolation=serializable"} {
 		url := newDatabase(t) + strings.Replace(setting, "?", "&", 1)
 		var wg sync.WaitGroup
 		errs := make([]error, 20)
 		for i := range errs {
-			pool := newPool(t, url, func(c *pgxpool.Config) { c.MaxConns = 2 })
+			pool := newPool(t, url, ofTwo)
 			wg.Go(func() {
 				s, err := New(t.Context(), Config{Pool: pool, Schema: []string{"", "other"}[i%2]})
 				if err == nil {
@@ -52,6 +53,7 @@ func TestConcurrentStart(t *testing.T) {
 // TestSchemaNames checks which names are taken, and that stores of different ones
 // share nothing.
 func TestSchemaNames(t *testing.T) {
+	t.Parallel()
 	pool := newPool(t, newDatabase(t))
 	for _, name := range []string{"", "A-Table", "user", "x1_", strings.Repeat("x", 63)} {
 		s := openStore(t, Config{Pool: pool, Schema: name})
@@ -77,6 +79,7 @@ func TestSchemaNames(t *testing.T) {
 
 // TestSchemaVersion opens stores on tables that are missing, older, and newer.
 func TestSchemaVersion(t *testing.T) {
+	t.Parallel()
 	pool := newPool(t, newDatabase(t))
 	open := func(skip bool) error {
 		_, err := New(t.Context(), Config{Pool: pool, SkipMigrations: skip})
@@ -153,6 +156,7 @@ func newRole(t *testing.T, pool *pgxpool.Pool, at string) (role, roleURL string)
 
 // TestRestrictedRole does everything as a role that has what Grants returns and no more.
 func TestRestrictedRole(t *testing.T) {
+	t.Parallel()
 	at := newDatabase(t)
 	admin := newPool(t, at)
 	role, roleURL := newRole(t, admin, at)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/atrest/atrest"
 	"github.com/atrest/atrest/backend"
@@ -23,7 +24,8 @@ type Config struct {
 	//
 	// Large puts keep up to half of the connections, for as long as their bodies
 	// take. Stores that share a pool do so each, and two of them could keep all: give
-	// every Store that takes large bodies a pool of its own.
+	// every Store that takes large bodies a pool of its own. Where all connections
+	// are kept for a minute, a call that waits for one fails with ErrUnavailable.
 	Pool *pgxpool.Pool
 
 	// Schema is where the tables are; empty means "atrest". It is a letter or
@@ -58,6 +60,8 @@ type Store struct {
 	// connection as long as its body takes, and that body may itself be waiting
 	// for a connection, to be read from this very store.
 	writers chan struct{}
+
+	standstill time.Duration // see there
 
 	rowBuffers, pageBuffers *sync.Pool // of *[]byte
 }
@@ -104,6 +108,7 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 		sql:         newStatements(schema),
 		log:         cfg.Logger,
 		writers:     make(chan struct{}, poolConfig.MaxConns/2),
+		standstill:  standstill,
 		rowBuffers:  bufferPool(copyRowHeader + chunkSize),
 		pageBuffers: bufferPool(pageSize),
 	}

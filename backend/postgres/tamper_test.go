@@ -13,6 +13,7 @@ import (
 // TestDamage changes rows behind the store's back. What is missing must be noticed
 // here; what is merely different is for package storage to notice.
 func TestDamage(t *testing.T) {
+	t.Parallel()
 	const small, large = 1000, 5*chunkSize + 100
 	for _, damage := range []struct {
 		name string
@@ -95,6 +96,7 @@ func readAll(t *testing.T, s *Store, name string) error {
 
 // TestForeignRows checks that rows whose names no store has made hide no object.
 func TestForeignRows(t *testing.T) {
+	t.Parallel()
 	s := newStore(t, newPool(t, server.URL()))
 	mustPut(t, s, "a", 10)
 	mustPut(t, s, "z", 10)
@@ -115,6 +117,7 @@ func TestForeignRows(t *testing.T) {
 
 // TestOvertaken deletes, and replaces, an object while it is read.
 func TestOvertaken(t *testing.T) {
+	t.Parallel()
 	s := newStore(t, newPool(t, server.URL()))
 	const size = 20 * chunkSize
 	for name, change := range map[string]func(){
@@ -136,14 +139,19 @@ func TestOvertaken(t *testing.T) {
 
 // TestChunkSizes reads bodies in chunks of other sizes than those that are written now.
 func TestChunkSizes(t *testing.T) {
+	t.Parallel()
 	s := newStore(t, newPool(t, server.URL()))
+	const size = 10*chunkSize + 5
+	body := bodyOf(size)
 	for _, chunk := range []int{60_001, 64 << 10, 3 << 20, pageSize, pageSize + 1, 7 << 20, 10*chunkSize + 5, 16 << 20} {
-		const size = 10*chunkSize + 5
-		body := bodyOf(size)
 		id := newContentID()
 		mustPut(t, s, "name", 10)
-		for seq := 0; seq*chunk < size; seq++ {
-			execSQL(t, s, `INSERT INTO @schema@.chunks VALUES ($1, $2, $3)`, versionString(id), seq, body[seq*chunk:min(size, (seq+1)*chunk)])
+		// In binary, unlike execSQL, and cut by the server.
+		_, err := s.pool.Exec(t.Context(), inSchema(s.schema, `INSERT INTO @schema@.chunks
+			SELECT $1, seq, substring($2::bytea FROM seq * $3::integer + 1 FOR $3::integer)
+			FROM generate_series(0, (octet_length($2::bytea) - 1) / $3::integer) seq`), id, body, chunk)
+		if err != nil {
+			t.Fatal(err)
 		}
 		execSQL(t, s, `UPDATE @schema@.objects SET version = $1, size = $2, body = NULL, chunk_size = $3`, versionString(id), size, chunk)
 		wantObject(t, s, "name", versionOf(id), size)
@@ -166,6 +174,7 @@ func versionString(id contentID) string { return string(versionOf(id)) }
 // TestKeptRow: where something in the database keeps a row, a deletion of its version
 // ends, and fails.
 func TestKeptRow(t *testing.T) {
+	t.Parallel()
 	s := newStore(t, newPool(t, server.URL()))
 	v := mustPut(t, s, "n", 10)
 	execSQL(t, s, `CREATE FUNCTION @schema@.keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`)

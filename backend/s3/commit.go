@@ -120,9 +120,9 @@ func (s *Store) settle(ctx context.Context, c change, err error) error {
 	case lookErr == nil && c.done(at):
 		return nil
 	case errors.Is(err, errNoUpload):
-		return errAborted(err)
+		return errUploadLost(err)
 	case errors.Is(err, errRepeated), err == nil && lookErr != nil, err == nil && c.meets == nil:
-		return fmt.Errorf("%w: the upload was completed, or aborted by somebody else, and is not what is there now",
+		return fmt.Errorf("%w: the server says that the upload is completed, but it is not what is there now: it was replaced or deleted at once, or had been aborted",
 			atrest.ErrUnavailable)
 	case err == nil:
 		return errPrecondition // at best somebody has come after us

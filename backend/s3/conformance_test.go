@@ -2,11 +2,11 @@ package s3
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
-	"io"
+	"fmt"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -35,7 +35,7 @@ func TestConformanceSoleWriter(t *testing.T) {
 		Open: func(t *testing.T) backend.Blobs {
 			cfg := small(config(t, srv))
 			cfg.SoleWriter = true
-			return newStore(t, cfg)
+			return probed(t, srv, cfg)
 		},
 		Residue:            residue,
 		ListWithoutHeaders: true,
@@ -110,42 +110,66 @@ func wantNoMinIOUploads(t *testing.T, srv *devs3.Server) {
 	if srv.Kind() != devs3.MinIO {
 		return
 	}
-	servers.mu.Lock()
-	defer servers.mu.Unlock()
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		left, err := filepath.Glob(filepath.Join(servers.dirs[devs3.MinIO], "objects", ".minio.sys", "multipart", "*", "*"))
-		if err == nil && len(left) == 0 {
+		left := minioUploads(t, "*")
+		if len(left) == 0 {
 			return
 		}
 		if time.Now().After(end) {
-			t.Errorf("%d unfinished uploads are left behind, such as %q; error %v", len(left), left[:min(1, len(left))], err)
+			t.Errorf("%d unfinished uploads are left behind, such as %q", len(left), left[0])
 			return
 		}
 	}
 }
 
+// uploadsOf lists the unfinished uploads of one name, which MinIO keeps in a
+// directory that is called after the hash of bucket and key.
+func uploadsOf(t *testing.T, srv *devs3.Server, s *Store, name string) []string {
+	t.Helper()
+	if srv.Kind() != devs3.MinIO {
+		return uploads(t, s)
+	}
+	key, err := s.key(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return minioUploads(t, fmt.Sprintf("%x", sha256.Sum256([]byte(s.cfg.Bucket+"/"+key))))
+}
+
+func minioUploads(t *testing.T, directory string) []string {
+	t.Helper()
+	servers.mu.Lock()
+	defer servers.mu.Unlock()
+	left, err := filepath.Glob(filepath.Join(servers.dirs[devs3.MinIO], "objects", ".minio.sys", "multipart", directory, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return left
+}
+
 // TestConformanceServer runs the whole suite with conditions decided by the
-// server, where it honours any. Deletions alone are kept from running at the same
-// time as other changes, and their conditions are decided here: VersityGW does
-// that without a lock.
+// server, where it honours any.
 func TestConformanceServer(t *testing.T) {
 	srv := server(t, conditional(t))
+	caps, err := probed(t, srv, config(t, srv)).Capabilities(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	backendtest.Run(t, backendtest.Config{
-		Open: func(t *testing.T) backend.Blobs {
-			return &politeDeleter{Store: newStore(t, small(config(t, srv))), deleting: new(sync.RWMutex)}
-		},
+		Open: func(t *testing.T) backend.Blobs { return probed(t, srv, small(config(t, srv))) },
 		Reopen: func(t *testing.T, b backend.Blobs) backend.Blobs {
-			p := b.(*politeDeleter)
-			cfg := p.cfg
+			cfg := b.(*Store).cfg
 			cfg.Client = client(t, srv.Client())
-			return &politeDeleter{Store: newStore(t, cfg), deleting: p.deleting}
+			return newStore(t, cfg)
 		},
-		Residue:            residue,
-		ListWithoutHeaders: true,
-		HeapLimit:          heapLimit,
-		NoHeaderCompare:    true,
-		Slow:               true,
-		ModelRuns:          10,
+		Residue:             residue,
+		ListWithoutHeaders:  true,
+		HeapLimit:           heapLimit,
+		NoHeaderCompare:     true,
+		NoConditionalDelete: !caps.ConditionalDelete,
+		DeleteMayLose:       !caps.ConditionalDelete, // see Capabilities
+		Slow:                true,
+		ModelRuns:           10,
 	})
 }
 
@@ -157,53 +181,11 @@ func conditional(t *testing.T) devs3.Kind {
 	return devs3.VersityGW
 }
 
-// A politeDeleter waits with a deletion until no other change is under way.
-type politeDeleter struct {
-	*Store
-	deleting *sync.RWMutex // of all handles on one store
-}
-
-func (p *politeDeleter) store() *Store { return p.Store }
-
-func (p *politeDeleter) Put(ctx context.Context, name string, header []byte, body io.Reader, cond backend.Condition) (backend.Version, error) {
-	p.deleting.RLock()
-	defer p.deleting.RUnlock()
-	return p.Store.Put(ctx, name, header, body, cond)
-}
-
-func (p *politeDeleter) SetHeader(ctx context.Context, update backend.HeaderUpdate) error {
-	p.deleting.RLock()
-	defer p.deleting.RUnlock()
-	return p.Store.SetHeader(ctx, update)
-}
-
-func (p *politeDeleter) Copy(ctx context.Context, dst, src string, srcVersion backend.Version, header []byte, cond backend.Condition) (backend.Version, error) {
-	p.deleting.RLock()
-	defer p.deleting.RUnlock()
-	return p.Store.Copy(ctx, dst, src, srcVersion, header, cond)
-}
-
-func (p *politeDeleter) Delete(ctx context.Context, name string, cond backend.Condition) error {
-	p.deleting.Lock()
-	defer p.deleting.Unlock()
-	err := p.Store.Delete(ctx, name, cond)
-	if cond.IfVersion == "" || !errors.Is(err, atrest.ErrUnsupported) || cond.IfAbsent {
-		return err
-	}
-	o, err := p.Get(ctx, name, backend.Range{}, cond.IfVersion)
-	if errors.Is(err, atrest.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	o.Body.Close()
-	return p.Store.Delete(ctx, name, backend.Condition{})
-}
-
 // TestConformanceBare runs the suite on a server that honours no conditions, as
 // far as it goes without. What then is refused is done by a second Store, which
-// may assume that nobody else writes.
+// may assume that nobody else writes. Names, bodies and listings are the same with
+// it, so the groups about them are left to TestConformanceSoleWriter, on the same
+// server.
 func TestConformanceBare(t *testing.T) {
 	srv := server(t, unconditional(t))
 	backendtest.Run(t, backendtest.Config{
@@ -211,9 +193,10 @@ func TestConformanceBare(t *testing.T) {
 			cfg := small(config(t, srv))
 			sole := cfg
 			sole.SoleWriter = true
-			return &bare{Store: newStore(t, cfg), sole: newStore(t, sole), t: t}
+			return &bare{Store: probed(t, srv, cfg), sole: probed(t, srv, sole), t: t}
 		},
 		Residue:            residue,
+		Groups:             []string{"Overwrite", "Cancel", "Conditions", "Copy", "Model", "Hammer"},
 		NoConditions:       true,
 		HeapLimit:          heapLimit,
 		ListWithoutHeaders: true,

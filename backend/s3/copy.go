@@ -180,8 +180,7 @@ func (src *source) copyObject(ctx context.Context, to string, meta map[string]st
 			IfMatch: when.ifMatch, IfNoneMatch: when.ifNoneMatch,
 			ServerSideEncryption: src.cfg.ServerSideEncryption, SSEKMSKeyId: src.kmsKey(), BucketKeyEnabled: src.bucketKey(),
 		}
-		_, err := src.client.CopyObject(ctx, in, src.guard)
-		err = describe(ctx, err)
+		err := src.sendCopy(ctx, in, to)
 		if !isRefusal(err) {
 			return err
 		}
@@ -193,6 +192,19 @@ func (src *source) copyObject(ctx context.Context, to string, meta map[string]st
 		}
 	}
 	return fmt.Errorf("%w: the source does not come to rest", atrest.ErrConflict)
+}
+
+// sendCopy sends the request when it does not cross another.
+func (src *source) sendCopy(ctx context.Context, in *awss3.CopyObjectInput, to string) error {
+	if !src.caps.ConditionalCopy { // as AWS has it, where no copy waits for another
+		unlock, err := src.lockCopy(ctx, src.key, to)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
+	_, err := src.client.CopyObject(ctx, in, src.guard)
+	return describe(ctx, err)
 }
 
 // copyAll makes the upload of parts of the source.
@@ -265,7 +277,7 @@ func (src *source) explain(ctx context.Context, err error) error {
 	case errors.Is(err, errPrecondition):
 		return fmt.Errorf("%w: its header was replaced meanwhile", atrest.ErrConflict)
 	case errors.Is(err, errNoUpload):
-		return errAborted(err)
+		return errUploadLost(err)
 	}
 	return err
 }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
+	"sync/atomic"
 
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -18,27 +21,69 @@ func (s *Store) guard(o *awss3.Options) {
 	// Not every server has a checksum for every answer, and the client would log
 	// a line each time. Whoever reads bodies authenticates them.
 	o.DisableLogOutputChecksumValidationSkipped = true
-	o.HTTPClient = withoutRedirects(o.HTTPClient)
+	o.HTTPClient = s.http
+	sent := new(atomic.Bool)
+	explain := newExplainer(o, sent)
 	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-		return stack.Finalize.Add(plaintextGuard{s.cfg.PlaintextHosts}, middleware.After)
+		if err := stack.Finalize.Add(explain, middleware.Before); err != nil {
+			return err
+		}
+		return stack.Finalize.Add(plaintextGuard{s.cfg.PlaintextHosts, sent}, middleware.After)
 	})
 }
 
-// withoutRedirects returns the client as one that follows no redirections, as far
-// as it is one of net/http. They would lead past the guard; and where a PUT is
-// followed by a GET of something else, its success would be taken for that of the
-// PUT. The default client of the SDK follows none that change the method.
-func withoutRedirects(c awss3.HTTPClient) awss3.HTTPClient {
-	follower, ok := c.(*http.Client)
-	if !ok {
-		return c
+// maxRedirects is how many redirections of one request are followed, as many as
+// by net/http.
+const maxRedirects = 10
+
+// guarded returns the client as one that no redirection leads past the guard, as
+// far as it is one of net/http or the SDK's own.
+//
+// One of net/http then follows none: where a PUT is followed by a GET of something
+// else, its success would be taken for that of the PUT. That of the SDK follows
+// those that keep the method, and goes on to do so. It is frozen, which is a copy
+// with connections of its own, as its rules can't be added to otherwise.
+func guarded(c awss3.HTTPClient, allowed []string) awss3.HTTPClient {
+	switch c := c.(type) {
+	case *http.Client:
+		stays := *c // it shares the connections
+		stays.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		return &stays
+	case *awshttp.BuildableClient:
+		frozen, ok := c.Freeze().(*http.Client)
+		if !ok {
+			return c
+		}
+		follows := frozen.CheckRedirect
+		frozen.CheckRedirect = func(r *http.Request, via []*http.Request) error {
+			if len(via) > maxRedirects {
+				return http.ErrUseLastResponse
+			}
+			if err := follows(r, via); err != nil {
+				return err
+			}
+			return checkURL(r.URL, allowed)
+		}
+		return frozen
 	}
-	stays := *follower // it shares the connections
-	stays.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &stays
+	return c
 }
 
-type plaintextGuard struct{ allowed []string }
+// checkURL returns ErrPlaintextConnection for a URL that must not be asked.
+func checkURL(u *url.URL, allowed []string) error {
+	if u.Scheme == "https" {
+		return nil
+	}
+	if err := plaintext.Check(u.Host, allowed); err != nil {
+		return fmt.Errorf("%w, Config.PlaintextHosts", err)
+	}
+	return nil
+}
+
+type plaintextGuard struct {
+	allowed []string
+	sent    *atomic.Bool // that a request came so far
+}
 
 func (plaintextGuard) ID() string { return "AtrestPlaintextGuard" }
 
@@ -47,10 +92,9 @@ func (g plaintextGuard) HandleFinalize(ctx context.Context, in middleware.Finali
 	if !ok {
 		return middleware.FinalizeOutput{}, middleware.Metadata{}, fmt.Errorf("unexpected request type %T", in.Request)
 	}
-	if req.URL.Scheme != "https" {
-		if err := plaintext.Check(req.URL.Host, g.allowed); err != nil {
-			return middleware.FinalizeOutput{}, middleware.Metadata{}, err
-		}
+	g.sent.Store(true)
+	if err := checkURL(req.URL, g.allowed); err != nil {
+		return middleware.FinalizeOutput{}, middleware.Metadata{}, err
 	}
 	return next.HandleFinalize(ctx, in)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"strings"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -27,10 +29,23 @@ var (
 	// completed.
 	errNoUpload = errors.New("no such upload")
 
+	// errInvalidPart is the answer that parts of it are not there, or not as the
+	// server had acknowledged them. They go with an upload that is aborted.
+	errInvalidPart = fmt.Errorf("%w with these parts", errNoUpload)
+
 	// errInvalidRange is the answer to a range that begins at the end of the
 	// object or beyond.
 	errInvalidRange = errors.New("invalid range")
 )
+
+// errNotS3 is the outcome of an answer that no S3 server gives.
+var errNotS3 = fmt.Errorf("%w: the endpoint does not speak S3, or something in front of it answers in its place: correct the client's BaseEndpoint, or set UsePathStyle",
+	atrest.ErrStorageMissing)
+
+// errOtherNotFound is the outcome of a status 404 with an error code that does not
+// tell that an object is not there.
+var errOtherNotFound = fmt.Errorf("%w: the server answers that something is not found, but not the object: correct Config.Bucket and the client's endpoint",
+	atrest.ErrStorageMissing)
 
 // errNoETag refuses what can be decided by an ETag only.
 var errNoETag = fmt.Errorf("%w: the server, or something in front of it, gives no ETag", atrest.ErrUnsupported)
@@ -38,22 +53,25 @@ var errNoETag = fmt.Errorf("%w: the server, or something in front of it, gives n
 // codes are the error codes of S3, and of the servers tested, that mean more
 // than their HTTP status does.
 var codes = map[string]error{
-	"NoSuchKey":    atrest.ErrNotFound,
-	"NotFound":     atrest.ErrNotFound,
-	"NoSuchBucket": atrest.ErrStorageMissing,
-	"NoSuchUpload": errNoUpload,
-	"InvalidPart":  errNoUpload, // parts went with it
+	"NoSuchKey":         atrest.ErrNotFound,
+	"NoSuchBucket":      atrest.ErrStorageMissing,
+	"PermanentRedirect": atrest.ErrStorageMissing, // it is in another region
+	"TemporaryRedirect": atrest.ErrStorageMissing,
+	"NoSuchUpload":      errNoUpload,
+	"InvalidPart":       errInvalidPart,
 
 	"PreconditionFailed":         errPrecondition,
 	"ConditionalRequestConflict": errConcurrent,
 	"InvalidRange":               errInvalidRange,
 
-	"InvalidAccessKeyId":    atrest.ErrPermission,
-	"SignatureDoesNotMatch": atrest.ErrPermission,
-	"ExpiredToken":          atrest.ErrPermission,
-	"InvalidToken":          atrest.ErrPermission,
-	"TokenRefreshRequired":  atrest.ErrPermission,
-	"XAdminUserNotFound":    atrest.ErrPermission, // VersityGW, with status 404
+	"InvalidAccessKeyId":           atrest.ErrPermission,
+	"SignatureDoesNotMatch":        atrest.ErrPermission,
+	"RequestTimeTooSkewed":         atrest.ErrPermission,
+	"AuthorizationHeaderMalformed": atrest.ErrPermission, // signed for another region
+	"ExpiredToken":                 atrest.ErrPermission,
+	"InvalidToken":                 atrest.ErrPermission,
+	"TokenRefreshRequired":         atrest.ErrPermission,
+	"XAdminUserNotFound":           atrest.ErrPermission, // VersityGW, with status 404
 
 	"EntityTooLarge":   atrest.ErrTooLarge,
 	"MetadataTooLarge": atrest.ErrTooLarge,
@@ -86,24 +104,26 @@ func describe(ctx context.Context, err error) error {
 		return err
 	}
 	sentinel := classify(err)
-	if sentinel == atrest.ErrStorageMissing {
-		return fmt.Errorf("%w: there is no such bucket: create it (aws s3 mb), or correct Config.Bucket and the client's region and endpoint: %w", sentinel, err)
+	if sentinel == nil {
+		return err
 	}
-	if sentinel != nil {
-		return fmt.Errorf("%w: %w", sentinel, err)
+	if remedy := remedy(err); remedy != "" {
+		return fmt.Errorf("%w: %s: %w", sentinel, remedy, err)
 	}
-	return err
+	return fmt.Errorf("%w: %w", sentinel, err)
 }
 
 // classify returns the sentinel for an error, or nil.
 func classify(err error) error {
-	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		if sentinel, ok := codes[api.ErrorCode()]; ok {
-			return sentinel
-		}
+	if unsent, ok := errors.AsType[*unsentError](err); ok {
+		return unsent.sentinel()
+	}
+	code := errorCode(err)
+	if sentinel, ok := codes[code]; ok {
+		return sentinel
 	}
 	if response, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
-		if sentinel := classifyStatus(response.HTTPStatusCode()); sentinel != nil {
+		if sentinel := classifyStatus(response, code); sentinel != nil {
 			return sentinel
 		}
 	}
@@ -113,12 +133,16 @@ func classify(err error) error {
 	return nil
 }
 
-func classifyStatus(status int) error {
-	switch {
+func classifyStatus(response *smithyhttp.ResponseError, code string) error {
+	switch status := response.HTTPStatusCode(); {
 	case status == 401, status == 403:
 		return atrest.ErrPermission
+	case status == 404 && isHead(response):
+		return atrest.ErrNotFound // the answer to a HEAD can't say what is not found
+	case status/100 == 3 && code == "", status == 404 && code == "":
+		return errNotS3
 	case status == 404:
-		return atrest.ErrNotFound
+		return errOtherNotFound
 	case status == 405, status == 501:
 		return atrest.ErrUnsupported
 	case status == 412:
@@ -130,6 +154,26 @@ func classifyStatus(status int) error {
 		return atrest.ErrUnavailable
 	}
 	return nil
+}
+
+// errorCode returns the error code of S3, or "" for an answer that has none, such
+// as the page of a web server. The SDK then makes one of the status.
+func errorCode(err error) string {
+	api, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		return ""
+	}
+	if response, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+		text := http.StatusText(response.HTTPStatusCode())
+		if api.ErrorMessage() == text && api.ErrorCode() == strings.ReplaceAll(text, " ", "") {
+			return ""
+		}
+	}
+	return api.ErrorCode()
+}
+
+func isHead(response *smithyhttp.ResponseError) bool {
+	return response.Response != nil && response.Response.Request != nil && response.Response.Request.Method == http.MethodHead
 }
 
 // isConnection tells whether there was no whole answer.
@@ -149,9 +193,14 @@ func isRefusal(err error) bool {
 	return errors.Is(err, errPrecondition) || errors.Is(err, atrest.ErrNotFound) || errors.Is(err, errNoUpload)
 }
 
-// errAborted is what the caller gets for errNoUpload.
-func errAborted(err error) error {
-	return fmt.Errorf("%w: somebody else has aborted the upload: %v", atrest.ErrUnavailable, err)
+// errUploadLost is what the caller gets for errNoUpload.
+func errUploadLost(err error) error {
+	if errors.Is(err, errInvalidPart) {
+		return fmt.Errorf("%w: the server does not have the parts of the upload that it has acknowledged; they may have been removed with the upload: %v",
+			atrest.ErrUnavailable, err)
+	}
+	return fmt.Errorf("%w: the server does not know the upload any more; a rule of the bucket, a Sweep or somebody else may have aborted it: %v",
+		atrest.ErrUnavailable, err)
 }
 
 // isBadRequest tells whether the server takes the request for a wrong one.

@@ -1,7 +1,6 @@
 package s3
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -117,7 +116,7 @@ func (s *Store) open(ctx context.Context, key string, rng backend.Range, version
 			return nil, err
 		}
 	}
-	o.Body = &reader{ctx: ctx, ready: *bytes.NewReader(buf)}
+	o.Body = &reader{ctx: ctx, ready: buf}
 	return o, nil
 }
 

@@ -25,10 +25,7 @@ func tampered(t *testing.T, srv *devs3.Server, sole bool, fault func(s *Store, r
 	s = newStore(t, cfg)
 	var w *wire
 	cfg.Client, w = tap(t, cfg.Client)
-	altered = newStore(t, cfg)
-	if _, err := altered.Capabilities(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	altered = probed(t, srv, cfg)
 	w.fault = func(r *http.Request, answer *http.Response) (*http.Response, error) {
 		fault(s, r, answer)
 		return answer, nil
@@ -47,15 +44,14 @@ func replace(answer *http.Response, status int, body string) {
 // TestCancelledUpload ends the context while the body is read.
 func TestCancelledUpload(t *testing.T) {
 	eachServer(t, func(t *testing.T, srv *devs3.Server) {
-		s := newStore(t, config(t, srv))
+		s := newStore(t, small(config(t, srv)))
 		ctx, cancel := context.WithCancel(t.Context())
 		end := readerFunc(func([]byte) (int, error) { cancel(); return 0, ctx.Err() })
-		_, err := s.Put(ctx, "name", nil, io.MultiReader(strings.NewReader(string(payload(1, 20<<20))), end), backend.Condition{})
+		_, err := s.Put(ctx, "name", nil, io.MultiReader(strings.NewReader(string(payload(1, 11<<20))), end), backend.Condition{})
 		wantError(t, "Put whose context ended", err, context.Canceled)
-		if left := uploads(t, s); len(left) > 0 {
+		if left := uploadsOf(t, srv, s, "name"); len(left) > 0 {
 			t.Errorf("%q is left", left)
 		}
-		wantNoMinIOUploads(t, srv)
 	})
 }
 
@@ -82,9 +78,32 @@ func TestNoUploadID(t *testing.T) {
 	})
 }
 
+// TestPartsRefused has the ETag of a part altered on its way, so that the server
+// refuses to complete the upload. Nobody has aborted anything.
+func TestPartsRefused(t *testing.T) {
+	eachServer(t, func(t *testing.T, srv *devs3.Server) {
+		s, altered := tampered(t, srv, false, func(_ *Store, r *http.Request, answer *http.Response) {
+			if operation(r) == "UploadPart" {
+				answer.Header.Set("ETag", wrongETag)
+			}
+		})
+		v := mustPut(t, s, "name", "header", []byte("body"))
+		_, err := altered.Put(t.Context(), "name", nil, onlyReader(payload(1, 9<<20)), backend.Condition{})
+		wantError(t, "Put", err, atrest.ErrUnavailable)
+		if !strings.Contains(err.Error(), "does not have the parts") || strings.Contains(err.Error(), "aborted") {
+			t.Errorf("the error says what is not known: %v", err)
+		}
+		want(t, s, "name", v, "header", []byte("body"))
+		if left := uploadsOf(t, srv, s, "name"); len(left) > 0 {
+			t.Errorf("%q is left", left)
+		}
+	})
+}
+
 // TestNoETag replaces the object between the look and the change: without an ETag
 // there is no condition that could prevent the change.
 func TestNoETag(t *testing.T) {
+	t.Parallel()
 	var v backend.Version
 	var looks atomic.Int32
 	s, altered := tampered(t, server(t, conditional(t)), false, func(s *Store, r *http.Request, answer *http.Response) {
@@ -107,6 +126,7 @@ func TestNoETag(t *testing.T) {
 // TestRedirected has something in front of the server that sends everybody to a
 // page of its own, as gateways do that want a login.
 func TestRedirected(t *testing.T) {
+	t.Parallel()
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "log in") }))
 	defer page.Close()
 	var on atomic.Bool
@@ -159,6 +179,7 @@ func TestCloseStalled(t *testing.T) {
 
 // TestContradictions has a server that never gives a range of what is there.
 func TestContradictions(t *testing.T) {
+	t.Parallel()
 	s, altered := tampered(t, server(t, devs3.Kinds()[0]), false, func(_ *Store, r *http.Request, answer *http.Response) {
 		if operation(r) == "GetObject" {
 			replace(answer, http.StatusRequestedRangeNotSatisfiable, "")
@@ -174,6 +195,7 @@ func TestContradictions(t *testing.T) {
 // TestWrongSizes has a server that says that there are more bytes than any object
 // has, or does not say how many it sends.
 func TestWrongSizes(t *testing.T) {
+	t.Parallel()
 	for _, size := range []string{"9223372036854775807", "4611686018427387904", ""} {
 		s, altered := tampered(t, server(t, devs3.Kinds()[0]), true, func(_ *Store, r *http.Request, answer *http.Response) {
 			switch {
@@ -202,6 +224,7 @@ func TestWrongSizes(t *testing.T) {
 // answers to unknown headers do. It must not be taken for a lasting property of the
 // server.
 func TestProbeFails(t *testing.T) {
+	t.Parallel()
 	cfg := config(t, server(t, devs3.Kinds()[0]))
 	var w *wire
 	cfg.Client, w = tap(t, cfg.Client)
@@ -223,6 +246,7 @@ func TestProbeFails(t *testing.T) {
 // TestConcurrentChange has the answer of AWS to a change that another one, here a
 // deletion, has crossed. It does not mean that there is an object.
 func TestConcurrentChange(t *testing.T) {
+	t.Parallel()
 	var struck atomic.Bool
 	_, altered := tampered(t, server(t, conditional(t)), false, func(s *Store, r *http.Request, answer *http.Response) {
 		if operation(r) == "PutObject" && !struck.Swap(true) {

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
 
 	"github.com/atrest/atrest"
 	"github.com/atrest/atrest/backend"
@@ -21,8 +22,10 @@ import (
 const firstPage = 16
 
 // List yields objects as [backend.Blobs] says, with a request for the first 16
-// keys and one for each 1,000 after that. S3 lists no metadata, so entries have neither header nor version. Keys
-// under the prefix that are not of this package's making are passed over.
+// keys and one for each 1,000 after that. S3 lists no metadata, so entries have
+// neither header nor version. Keys under the prefix that are not of this package's
+// making are passed over. A listing out of order, or that comes back to where it
+// was, is ErrUnsupported, and one with a negative size ErrTampered.
 func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[backend.Entry, error] {
 	return func(yield func(backend.Entry, error) bool) {
 		l, err := s.newListing(prefix, after)
@@ -56,7 +59,9 @@ type listing struct {
 	*Store
 	prefix string // escaped
 	after  string // escaped
+	last   string // escaped, of the entry before
 	in     *awss3.ListObjectsV2Input
+	pages  cursor
 	empty  bool // nothing can be in it
 }
 
@@ -94,15 +99,52 @@ func (l *listing) next(ctx context.Context) (page []types.Object, more bool, err
 	}
 	out, err := l.client.ListObjectsV2(ctx, l.in, l.guard)
 	l.in.MaxKeys = nil
-	if err != nil {
-		return nil, false, describe(ctx, err)
+	if err := checkListing(ctx, out, err); err != nil {
+		return nil, false, err
 	}
-	more = aws.ToBool(out.IsTruncated)
-	if more && aws.ToString(out.NextContinuationToken) == "" {
-		return nil, false, errors.New("the server's listing goes on, but it does not say where")
+	if more = aws.ToBool(out.IsTruncated); more {
+		err = l.pages.advance(aws.ToString(out.NextContinuationToken))
 	}
 	l.in.ContinuationToken = out.NextContinuationToken
-	return out.Contents, more, nil
+	return out.Contents, more, err
+}
+
+// checkListing returns an error unless the answer is a listing of S3, which always
+// says whether it is the last. The client takes any document for one.
+func checkListing(ctx context.Context, out *awss3.ListObjectsV2Output, err error) error {
+	if err != nil {
+		err = describe(ctx, err)
+		if _, ok := errors.AsType[*smithy.DeserializationError](err); ok && ctx.Err() == nil && !isConnection(err) {
+			err = fmt.Errorf("%w: %w", errNotS3, err)
+		}
+		return err
+	}
+	if out.IsTruncated == nil {
+		return fmt.Errorf("%w: the answer is no listing", errNotS3)
+	}
+	return nil
+}
+
+// A cursor is where a listing of several pages is. It finds out one that comes
+// back to where it was, also by a detour, in the way of Brent (BIT 20, 1980): it
+// remembers one mark, and another each time that twice as many pages have passed.
+type cursor struct {
+	mark        string
+	pages, next int
+}
+
+// advance takes the mark of the next page.
+func (c *cursor) advance(mark string) error {
+	switch {
+	case mark == "":
+		return fmt.Errorf("%w: the server's listing goes on, but it does not say where", atrest.ErrUnsupported)
+	case mark == c.mark:
+		return fmt.Errorf("%w: the server's listing has come back to where it was", atrest.ErrUnsupported)
+	}
+	if c.pages++; c.pages > c.next {
+		c.mark, c.next = mark, 2*c.pages
+	}
+	return nil
 }
 
 // entry returns the object of a key, or false if it is none.
@@ -115,5 +157,12 @@ func (l *listing) entry(o types.Object) (e backend.Entry, ok bool, err error) {
 	if !ok || !strings.HasPrefix(escaped, l.prefix) || escaped <= l.after {
 		return e, false, nil
 	}
-	return backend.Entry{Name: name, Attrs: backend.Attrs{Size: aws.ToInt64(o.Size)}}, true, nil
+	if escaped <= l.last {
+		return e, false, fmt.Errorf("%w: the server does not list keys in their order: %.100q after %.100q", atrest.ErrUnsupported, escaped, l.last)
+	}
+	l.last = escaped
+	if o.Size == nil || *o.Size < 0 {
+		return e, false, fmt.Errorf("%.100q: %w", name, damaged("the server lists no size, or a negative one"))
+	}
+	return backend.Entry{Name: name, Attrs: backend.Attrs{Size: *o.Size}}, true, nil
 }

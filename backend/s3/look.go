@@ -42,6 +42,9 @@ func (s *Store) look(ctx context.Context, key string) (seen, error) {
 			if err == nil && at.Size > 0 {
 				continue // it was empty a moment ago
 			}
+			if errors.Is(err, atrest.ErrNotFound) {
+				continue // a GET tells what is not found, a HEAD does not
+			}
 		}
 		if errors.Is(err, atrest.ErrNotFound) {
 			return seen{}, nil
@@ -60,7 +63,11 @@ func (s *Store) head(ctx context.Context, key string) (seen, error) {
 	if err != nil {
 		return seen{}, describe(ctx, err)
 	}
-	return newSeen(out.Metadata, out.ETag, aws.ToInt64(out.ContentLength)), nil
+	size := aws.ToInt64(out.ContentLength)
+	if size < 0 {
+		return seen{}, damaged("the server says that it has a negative size")
+	}
+	return newSeen(out.Metadata, out.ETag, size), nil
 }
 
 func newSeen(metadata map[string]string, etag *string, size int64) seen {

@@ -24,6 +24,7 @@ var servers struct {
 	started map[devs3.Kind]*devs3.Server
 	dirs    map[devs3.Kind]string
 	buckets map[devs3.Kind]string
+	caps    map[devs3.Kind]*Capabilities
 }
 
 func TestMain(m *testing.M) {
@@ -65,7 +66,8 @@ func server(tb testing.TB, kind devs3.Kind) *devs3.Server {
 		return s
 	}
 	if servers.started == nil {
-		servers.started, servers.dirs, servers.buckets = map[devs3.Kind]*devs3.Server{}, map[devs3.Kind]string{}, map[devs3.Kind]string{}
+		servers.started, servers.dirs = map[devs3.Kind]*devs3.Server{}, map[devs3.Kind]string{}
+		servers.buckets, servers.caps = map[devs3.Kind]string{}, map[devs3.Kind]*Capabilities{}
 	}
 	dir, err := os.MkdirTemp("", "atrest-s3-test-")
 	if err != nil {
@@ -86,8 +88,20 @@ func server(tb testing.TB, kind devs3.Kind) *devs3.Server {
 	return s
 }
 
-// eachServer runs a test on each kind of server.
+// eachServer runs a test on each kind of server, at the same time as other tests.
 func eachServer(t *testing.T, f func(t *testing.T, s *devs3.Server)) {
+	t.Helper()
+	t.Parallel()
+	eachServerAlone(t, func(t *testing.T, s *devs3.Server) {
+		t.Parallel()
+		f(t, s)
+	})
+}
+
+// eachServerAlone runs a test on each kind of server and nothing else meanwhile,
+// for tests that measure the heap or set the environment.
+func eachServerAlone(t *testing.T, f func(t *testing.T, s *devs3.Server)) {
+	t.Helper()
 	for _, kind := range devs3.Kinds() {
 		t.Run(string(kind), func(t *testing.T) { f(t, server(t, kind)) })
 	}
@@ -113,6 +127,24 @@ func client(tb testing.TB, c *awss3.Client) *awss3.Client {
 		o.HTTPClient = &http.Client{Transport: transport}
 		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = 200 * time.Millisecond })
 	})
+}
+
+// probed returns a Store that knows what the server can do, as a test before it has
+// found out: that takes some twenty requests.
+func probed(tb testing.TB, srv *devs3.Server, cfg Config) *Store {
+	tb.Helper()
+	s := newStore(tb, cfg)
+	servers.mu.Lock()
+	defer servers.mu.Unlock()
+	s.caps = servers.caps[srv.Kind()]
+	if s.caps == nil {
+		caps, err := s.Capabilities(tb.Context())
+		if err != nil {
+			tb.Fatal(err)
+		}
+		servers.caps[srv.Kind()] = &caps
+	}
+	return s
 }
 
 func newStore(tb testing.TB, cfg Config) *Store {

@@ -3,14 +3,21 @@ package s3
 import (
 	"context"
 	"errors"
+	"io"
+	"math"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/atrest/atrest"
 	"github.com/atrest/atrest/backend"
@@ -18,7 +25,7 @@ import (
 )
 
 func TestNewRefuses(t *testing.T) {
-	eachServer(t, func(t *testing.T, srv *devs3.Server) {
+	eachServerAlone(t, func(t *testing.T, srv *devs3.Server) {
 		good := config(t, srv)
 		with := func(change func(o *awss3.Options)) Config {
 			cfg := good
@@ -26,33 +33,57 @@ func TestNewRefuses(t *testing.T) {
 			old := good.Client.Options()
 			cfg.Client = awss3.New(awss3.Options{
 				BaseEndpoint: old.BaseEndpoint, UsePathStyle: true, Region: old.Region,
-				Credentials: old.Credentials, HTTPClient: old.HTTPClient,
+				Credentials: old.Credentials, HTTPClient: old.HTTPClient, Retryer: aws.NopRetryer{},
+				HTTPSignerV4: v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }),
 			}, change)
 			return cfg
 		}
 		const secret = "THESECRETOFTHETEST"
 		missing := good
 		missing.Bucket = "no-such-bucket-of-atrest"
+		static := func(id, secret string) aws.CredentialsProvider {
+			return credentials.NewStaticCredentialsProvider(id, secret, "")
+		}
 		for name, test := range map[string]struct {
 			cfg  Config
 			want error
+			text string // the remedy
 		}{
-			"missing bucket": {missing, atrest.ErrStorageMissing},
+			"missing bucket": {missing, atrest.ErrStorageMissing, "create it"},
 			"wrong secret": {with(func(o *awss3.Options) {
 				c, err := good.Client.Options().Credentials.Retrieve(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
-				o.Credentials = credentials.NewStaticCredentialsProvider(c.AccessKeyID, secret, "")
-			}), atrest.ErrPermission},
-			"unknown key":    {with(func(o *awss3.Options) { o.Credentials = credentials.NewStaticCredentialsProvider("NOBODY", secret, "") }), atrest.ErrPermission},
-			"nobody listens": {with(func(o *awss3.Options) { o.BaseEndpoint = aws.String("http://" + freeAddress(t)) }), atrest.ErrUnavailable},
-			"plaintext":      {with(func(o *awss3.Options) { o.BaseEndpoint = aws.String("http://s3.example.com:9000") }), atrest.ErrPlaintextConnection},
+				o.Credentials = static(c.AccessKeyID, secret)
+			}), atrest.ErrPermission, "the secret access key is not"},
+			"unknown key":    {with(func(o *awss3.Options) { o.Credentials = static("NOBODY", secret) }), atrest.ErrPermission, "does not know the access key"},
+			"no credentials": {with(func(o *awss3.Options) { o.Credentials = nil }), atrest.ErrPermission, "the client has no credentials"},
+			"none to be had": {with(func(o *awss3.Options) { o.Credentials = nowhere(t) }), atrest.ErrPermission, "set AWS_ACCESS_KEY_ID"},
+			"none for now": {with(func(o *awss3.Options) {
+				o.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+					lost := &smithyhttp.RequestSendError{Err: io.ErrUnexpectedEOF}
+					return aws.Credentials{}, &smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRole", Err: lost}
+				})
+			}), atrest.ErrUnavailable, "could not get them"},
+			"no region":      {with(func(o *awss3.Options) { o.Region = "" }), nil, "set AWS_REGION"},
+			"slow clock":     {with(func(o *awss3.Options) { o.HTTPSignerV4 = skewed{o.HTTPSignerV4, -time.Hour} }), atrest.ErrPermission, "clock"},
+			"fast clock":     {with(func(o *awss3.Options) { o.HTTPSignerV4 = skewed{o.HTTPSignerV4, time.Hour} }), atrest.ErrPermission, "clock"},
+			"nobody listens": {with(func(o *awss3.Options) { o.BaseEndpoint = aws.String("http://" + freeAddress(t)) }), atrest.ErrUnavailable, "BaseEndpoint"},
+			"no such host": {with(func(o *awss3.Options) { o.BaseEndpoint = aws.String("https://nowhere.invalid") }),
+				atrest.ErrUnavailable, "BaseEndpoint"},
+			"plaintext": {with(func(o *awss3.Options) { o.BaseEndpoint = aws.String("http://s3.example.com:9000") }),
+				atrest.ErrPlaintextConnection, "Config.PlaintextHosts"},
 		} {
 			t.Run(name, func(t *testing.T) {
 				_, err := New(t.Context(), test.cfg)
-				wantError(t, "New", err, test.want)
-				if strings.Contains(err.Error(), secret) {
+				if test.want != nil {
+					wantError(t, "New", err, test.want)
+				}
+				if err == nil || !strings.Contains(err.Error(), test.text) {
+					t.Errorf("the error does not say %q: %v", test.text, err)
+				}
+				if err != nil && strings.Contains(err.Error(), secret) {
 					t.Errorf("the error holds the secret: %v", err)
 				}
 			})
@@ -60,8 +91,51 @@ func TestNewRefuses(t *testing.T) {
 	})
 }
 
+// nowhere is what the SDK finds of credentials where there are none.
+func nowhere(t *testing.T) aws.CredentialsProvider {
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+	cfg, err := awsconfig.LoadDefaultConfig(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg.Credentials
+}
+
+// skewed signs as a machine would whose clock is wrong.
+type skewed struct {
+	awss3.HTTPSignerV4
+	by time.Duration
+}
+
+func (s skewed) SignHTTP(ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string, at time.Time, options ...func(*v4.SignerOptions)) error {
+	return s.HTTPSignerV4.SignHTTP(ctx, c, r, hash, service, region, at.Add(s.by), options...)
+}
+
+// TestWrongRegion signs for another region than that of the server. MinIO, unless
+// told of one, takes any.
+func TestWrongRegion(t *testing.T) {
+	t.Parallel()
+	srv := server(t, conditional(t))
+	if srv.Kind() == devs3.External {
+		t.Skip("it is not known which regions an external server takes")
+	}
+	cfg := config(t, srv)
+	cfg.Client = awss3.New(cfg.Client.Options(), func(o *awss3.Options) { o.Region = "eu-central-1" })
+	_, err := New(t.Context(), cfg)
+	wantError(t, "New with another region", err, atrest.ErrPermission)
+	if !strings.Contains(err.Error(), "Region") {
+		t.Errorf("the error does not name the region: %v", err)
+	}
+}
+
 // TestPlaintextHosts sends to a host that is allowed, and not there.
 func TestPlaintextHosts(t *testing.T) {
+	t.Parallel()
 	cfg := config(t, server(t, devs3.Kinds()[0]))
 	cfg.Client = awss3.New(cfg.Client.Options(), func(o *awss3.Options) {
 		o.BaseEndpoint, o.Retryer = aws.String("http://nowhere.invalid:9000"), aws.NopRetryer{}
@@ -82,24 +156,36 @@ func freeAddress(t *testing.T) string {
 
 func TestConfig(t *testing.T) {
 	good := Config{Client: awss3.New(awss3.Options{}), Bucket: "b"}
-	for name, change := range map[string]func(cfg *Config){
-		"no client":     func(cfg *Config) { cfg.Client = nil },
-		"no bucket":     func(cfg *Config) { cfg.Bucket = "" },
-		"small parts":   func(cfg *Config) { cfg.PartSize = minPart - 1 },
-		"large parts":   func(cfg *Config) { cfg.PartSize = maxPart + 1 },
-		"concurrency":   func(cfg *Config) { cfg.Concurrency = -1 },
-		"no slash":      func(cfg *Config) { cfg.Prefix = "a/b" },
-		"slash":         func(cfg *Config) { cfg.Prefix = "/" },
-		"double slash":  func(cfg *Config) { cfg.Prefix = "a//" },
-		"leading slash": func(cfg *Config) { cfg.Prefix = "/a/" },
-		"parent":        func(cfg *Config) { cfg.Prefix = "../" },
-		"space":         func(cfg *Config) { cfg.Prefix = "a b/" },
-		"long prefix":   func(cfg *Config) { cfg.Prefix = strings.Repeat("x", maxPrefix) + "/" },
+	for name, test := range map[string]struct {
+		change func(cfg *Config)
+		names  string // what the error names
+	}{
+		"no client":      {func(cfg *Config) { cfg.Client = nil }, "Config.Client"},
+		"no bucket":      {func(cfg *Config) { cfg.Bucket = "" }, "Config.Bucket"},
+		"small parts":    {func(cfg *Config) { cfg.PartSize = minPart - 1 }, "Config.PartSize"},
+		"large parts":    {func(cfg *Config) { cfg.PartSize = maxPart + 1 }, "Config.PartSize"},
+		"negative parts": {func(cfg *Config) { cfg.PartSize = -1 }, "Config.PartSize"},
+		"concurrency":    {func(cfg *Config) { cfg.Concurrency = -1 }, "Config.Concurrency"},
+		"too many":       {func(cfg *Config) { cfg.Concurrency = maxConcurrency + 1 }, "between 1 and 64"},
+		"far too many":   {func(cfg *Config) { cfg.Concurrency = math.MaxInt }, "between 1 and 64"},
+		"no slash":       {func(cfg *Config) { cfg.Prefix = "a/b" }, "Config.Prefix"},
+		"slash":          {func(cfg *Config) { cfg.Prefix = "/" }, "Config.Prefix"},
+		"double slash":   {func(cfg *Config) { cfg.Prefix = "a//" }, "Config.Prefix"},
+		"leading slash":  {func(cfg *Config) { cfg.Prefix = "/a/" }, "Config.Prefix"},
+		"parent":         {func(cfg *Config) { cfg.Prefix = "../" }, "Config.Prefix"},
+		"space":          {func(cfg *Config) { cfg.Prefix = "a b/" }, "Config.Prefix"},
+		"long prefix":    {func(cfg *Config) { cfg.Prefix = strings.Repeat("x", maxPrefix) + "/" }, "Config.Prefix"},
 	} {
 		cfg := good
-		change(&cfg)
-		if _, err := New(t.Context(), cfg); err == nil {
-			t.Errorf("%s: New accepts %+v", name, cfg)
+		test.change(&cfg)
+		if _, err := New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), test.names) {
+			t.Errorf("%s: New of %+v: error %v; want one that says %q", name, cfg, err, test.names)
+		}
+	}
+	for _, cfg := range []Config{{}, {Concurrency: 1}, {Concurrency: maxConcurrency}, {PartSize: minPart}, {PartSize: maxPart, Concurrency: maxConcurrency}} {
+		cfg.Client, cfg.Bucket = good.Client, good.Bucket
+		if err := cfg.complete(); err != nil {
+			t.Error(err)
 		}
 	}
 	for _, prefix := range []string{"", "a/", "a/b.c-d_e/", strings.Repeat("x", maxPrefix-1) + "/"} {

@@ -1,13 +1,14 @@
 package s3
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/atrest/atrest/backend"
 )
 
 // A reader is the Body of an Object. Its zero value is an empty body.
@@ -16,10 +17,12 @@ type reader struct {
 	mu     sync.Mutex // held by Read, and by Close after it has cancelled
 
 	ctx   context.Context // the caller's; nil: there is nothing to read
-	ready bytes.Reader    // of what has come, the part that was not handed out
+	ready []byte          // of what has come, the part that was not handed out
 	err   error           // sticky
 	*stream
 }
+
+var _ backend.ChunkReader = (*reader)(nil)
 
 // A stream is what a reader has beyond one chunk in memory.
 type stream struct {
@@ -28,7 +31,7 @@ type stream struct {
 	at      seen
 	fetches context.Context // ends with Close
 	cancel  context.CancelFunc
-	chunk   *[]byte // what ready is of
+	chunk   *chunk // what ready is of
 	coming  []chan arrival
 	next    int64 // offset of the first byte that was not asked for
 	end     int64
@@ -37,9 +40,29 @@ type stream struct {
 
 // An arrival is a chunk, or what came instead.
 type arrival struct {
-	chunk *[]byte
-	n     int
+	chunk *chunk
+	data  []byte // of the chunk
 	err   error
+}
+
+// A chunk is a part of the body in memory from a pool, which gets it back when
+// nobody uses it any more: neither the reader nor a borrower.
+type chunk struct {
+	buf  *[]byte
+	pool *sync.Pool
+	uses atomic.Int32
+}
+
+func (s *Store) newChunk() *chunk {
+	c := &chunk{buf: getBuffer(s.chunkPool(), int(s.chunkSize())), pool: s.chunkPool()}
+	c.uses.Store(1)
+	return c
+}
+
+func (c *chunk) release() {
+	if c.uses.Add(-1) == 0 {
+		c.pool.Put(c.buf)
+	}
 }
 
 // newReader returns the body from offset, of n bytes, of which the first chunk
@@ -59,8 +82,8 @@ func (r *stream) receive(first *part) {
 	arrived := make(chan arrival, 1)
 	r.coming = append(r.coming, arrived)
 	r.running.Go(func() {
-		chunk := getBuffer(r.store.chunkPool(), int(r.store.chunkSize()))
-		buf := (*chunk)[:n]
+		chunk := r.store.newChunk()
+		buf := (*chunk.buf)[:n]
 		var err error
 		if first != nil {
 			// Its request has begun before this reader was.
@@ -73,27 +96,58 @@ func (r *stream) receive(first *part) {
 		if err != nil {
 			err = r.store.refetch(r.fetches, r.key, r.at, offset, buf, err)
 		}
-		arrived <- arrival{chunk, n, err}
+		arrived <- arrival{chunk, buf, err}
 	})
 }
 
 func (r *reader) Read(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := r.await(len(p) > 0); err != nil {
+		return 0, err
+	}
+	return copy(p, r.take(len(p))), nil
+}
+
+// NextChunk implements backend.ChunkReader.
+func (r *reader) NextChunk(n int) (p []byte, release func(), err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.await(true); err != nil {
+		return nil, nil, err
+	}
+	if r.stream == nil {
+		return r.take(n), func() {}, nil
+	}
+	r.chunk.uses.Add(1)
+	return r.take(n), r.chunk.release, nil
+}
+
+// take returns up to n bytes of what is ready.
+func (r *reader) take(n int) []byte {
+	n = min(n, len(r.ready))
+	p := r.ready[:n:n]
+	r.ready = r.ready[n:]
+	return p
+}
+
+// await returns an error, or nil when something is ready, or without that if it is
+// not to wait.
+func (r *reader) await(wait bool) error {
 	for {
 		switch {
 		case r.closed.Load():
-			return 0, errClosed
+			return errClosed
 		case r.ctx == nil:
-			return 0, io.EOF
+			return io.EOF
 		case r.ctx.Err() != nil:
-			return 0, r.ctx.Err()
-		case r.ready.Len() > 0:
-			return r.ready.Read(p)
+			return r.ctx.Err()
+		case len(r.ready) > 0:
+			return nil
 		case r.err != nil:
-			return 0, r.err
-		case len(p) == 0:
-			return 0, nil
+			return r.err
+		case !wait:
+			return nil
 		case r.stream == nil || len(r.coming) == 0 && r.next == r.end:
 			r.err = io.EOF
 		default:
@@ -105,7 +159,7 @@ func (r *reader) Read(p []byte) (int, error) {
 // advance waits for the next chunk, or sets err.
 func (r *reader) advance() {
 	if r.chunk != nil {
-		r.store.chunkPool().Put(r.chunk)
+		r.chunk.release()
 		r.chunk = nil
 	}
 	for len(r.coming) < max(2, r.store.cfg.Concurrency) && r.next < r.end {
@@ -119,7 +173,7 @@ func (r *reader) advance() {
 			r.err = fmt.Errorf("s3: read %.100q: %w", r.key, a.err)
 			return
 		}
-		r.ready.Reset((*a.chunk)[:a.n])
+		r.ready = a.data
 	case <-r.fetches.Done(): // closed, or the caller's context has ended
 	}
 }
@@ -134,7 +188,7 @@ func (r *reader) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.running.Wait()
-	r.ready.Reset(nil) // what has not come back to the pool is garbage
+	r.ready = nil // what has not come back to the pool is garbage
 	return nil
 }
 

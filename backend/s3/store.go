@@ -19,20 +19,25 @@ import (
 // Limits of S3 (AWS, "Amazon S3 multipart upload limits", and CopyObject).
 const (
 	minPart   = 5 << 20 // of every part but the last
-	maxPart   = 5 << 30
+	maxPart   = 5 << 30 // of every part
 	copyLimit = 5 << 30 // of what CopyObject copies in one request
 )
 
 const (
 	defaultPart        = 8 << 20
 	defaultConcurrency = 4
+
+	// maxConcurrency is a limit of this package: more requests for one body are
+	// no faster, and their memory adds up.
+	maxConcurrency = 64
 )
 
 // A Config says where the store is.
 type Config struct {
 	// Client speaks to the server, with endpoint, region, path style, credentials
 	// and retries as its owner has set them. It must not be nil. What it uses of
-	// connections stays its owner's to close.
+	// connections stays its owner's to close. If its HTTPClient is the SDK's own,
+	// the Store has a copy with other connections, which end when they are idle.
 	Client *awss3.Client
 
 	// Bucket must exist.
@@ -53,7 +58,7 @@ type Config struct {
 	// Concurrency is how many parts of one body are sent, copied or, but at least
 	// two, fetched at the same time; zero means 4. One Put holds up to
 	// (Concurrency+2) × PartSize bytes, 48 MiB with the defaults, and one body that
-	// is being read Concurrency × PartSize, or × 8 MiB if that is less.
+	// is being read (Concurrency+1) × PartSize, or × 8 MiB if that is less.
 	Concurrency int
 
 	// ServerSideEncryption, if set, asks the server to encrypt what it stores once
@@ -87,8 +92,10 @@ type Config struct {
 type Store struct {
 	cfg     Config
 	client  *awss3.Client
+	http    awss3.HTTPClient // the client's, guarded
 	log     *slog.Logger
-	stripes [stripes]stripe
+	stripes [stripes]stripe // by key, for exclusively
+	copies  [stripes]stripe // by key, for lockCopy
 	probing stripe
 	caps    *Capabilities // under probing; nil: not probed yet
 	parts   sync.Pool     // of *[]byte of PartSize
@@ -98,16 +105,19 @@ type Store struct {
 var _ backend.Blobs = (*Store)(nil)
 
 // New opens the store. It sends one request, which tells whether the bucket is
-// there and the credentials are good; ErrStorageMissing, ErrPermission and
-// ErrUnavailable are what may come of that. An endpoint without TLS on another
-// machine is ErrPlaintextConnection, unless it is among Config.PlaintextHosts.
+// there and the credentials are good. No such bucket, or an endpoint that does not
+// speak S3, is ErrStorageMissing; missing, wrong or expired credentials are
+// ErrPermission; an endpoint where nobody answers is ErrUnavailable. One without TLS
+// on another machine is ErrPlaintextConnection, unless it is among
+// Config.PlaintextHosts. The errors say what to do.
 func New(ctx context.Context, cfg Config) (*Store, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("s3: %w", err)
 	}
 	s := &Store{cfg: cfg, client: cfg.Client, log: cfg.Logger, probing: newStripe()}
+	s.http = guarded(cfg.Client.Options().HTTPClient, cfg.PlaintextHosts)
 	for i := range s.stripes {
-		s.stripes[i] = newStripe()
+		s.stripes[i], s.copies[i] = newStripe(), newStripe()
 	}
 	if err := s.checkBucket(ctx); err != nil {
 		return nil, fmt.Errorf("s3: open bucket %q: %w", cfg.Bucket, err)
@@ -130,8 +140,8 @@ func (cfg *Config) complete() error {
 		return errors.New("Config.Bucket is empty")
 	case cfg.PartSize < minPart || cfg.PartSize > maxPart:
 		return fmt.Errorf("Config.PartSize is %d, not between 5 MiB and 5 GiB", cfg.PartSize)
-	case cfg.Concurrency < 1:
-		return fmt.Errorf("Config.Concurrency is %d", cfg.Concurrency)
+	case cfg.Concurrency < 1 || cfg.Concurrency > maxConcurrency:
+		return fmt.Errorf("Config.Concurrency is %d, not between 1 and %d", cfg.Concurrency, maxConcurrency)
 	}
 	return checkPrefix(cfg.Prefix)
 }
@@ -140,8 +150,8 @@ func (cfg *Config) complete() error {
 // VersityGW answers with status 404 to an unknown access key.
 func (s *Store) checkBucket(ctx context.Context) error {
 	in := &awss3.ListObjectsV2Input{Bucket: &s.cfg.Bucket, Prefix: optional(s.cfg.Prefix), MaxKeys: aws.Int32(1)}
-	_, err := s.client.ListObjectsV2(ctx, in, s.guard)
-	return describe(ctx, err)
+	out, err := s.client.ListObjectsV2(ctx, in, s.guard)
+	return checkListing(ctx, out, err)
 }
 
 // annotate adds the operation and the name to an error, once.

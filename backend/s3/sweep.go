@@ -2,7 +2,6 @@ package s3
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -32,7 +31,7 @@ func (s *Store) Sweep(ctx context.Context, olderThan time.Duration) (removed int
 
 func (s *Store) sweepUploads(ctx context.Context, before time.Time) (removed int, err error) {
 	in := &awss3.ListMultipartUploadsInput{Bucket: &s.cfg.Bucket, Prefix: optional(s.cfg.Prefix)}
-	for {
+	for pages := (cursor{}); ; {
 		out, err := s.client.ListMultipartUploads(ctx, in, s.guard)
 		if err != nil {
 			return removed, describe(ctx, err)
@@ -51,8 +50,12 @@ func (s *Store) sweepUploads(ctx context.Context, before time.Time) (removed int
 		if !aws.ToBool(out.IsTruncated) {
 			return removed, nil
 		}
-		if aws.ToString(out.NextKeyMarker) == "" {
-			return removed, errors.New("the server's listing of uploads goes on, but it does not say where")
+		next := aws.ToString(out.NextKeyMarker)
+		if next != "" {
+			next += "\n" + aws.ToString(out.NextUploadIdMarker)
+		}
+		if err := pages.advance(next); err != nil {
+			return removed, err
 		}
 		in.KeyMarker, in.UploadIdMarker = out.NextKeyMarker, out.NextUploadIdMarker
 	}
@@ -60,10 +63,10 @@ func (s *Store) sweepUploads(ctx context.Context, before time.Time) (removed int
 
 func (s *Store) sweepProbes(ctx context.Context, before time.Time) (removed int, err error) {
 	in := &awss3.ListObjectsV2Input{Bucket: &s.cfg.Bucket, Prefix: aws.String(s.cfg.Prefix + probePrefix)}
-	for pages := awss3.NewListObjectsV2Paginator(s.client, in); pages.HasMorePages(); {
-		page, err := pages.NextPage(ctx, s.guard)
-		if err != nil {
-			return removed, describe(ctx, err)
+	for pages := (cursor{}); ; {
+		page, err := s.client.ListObjectsV2(ctx, in, s.guard)
+		if err := checkListing(ctx, page, err); err != nil {
+			return removed, err
 		}
 		for _, o := range page.Contents {
 			if !aws.ToTime(o.LastModified).Before(before) {
@@ -74,6 +77,12 @@ func (s *Store) sweepProbes(ctx context.Context, before time.Time) (removed int,
 			}
 			removed++
 		}
+		if !aws.ToBool(page.IsTruncated) {
+			return removed, nil
+		}
+		if err := pages.advance(aws.ToString(page.NextContinuationToken)); err != nil {
+			return removed, err
+		}
+		in.ContinuationToken = page.NextContinuationToken
 	}
-	return removed, nil
 }

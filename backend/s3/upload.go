@@ -181,7 +181,7 @@ func (u *upload) send(ctx context.Context, number int, buf []byte) error {
 	if err != nil {
 		u.noteCut(ctx)
 		if err = describe(ctx, err); errors.Is(err, errNoUpload) {
-			err = errAborted(err)
+			err = errUploadLost(err)
 		}
 		return err
 	}

@@ -15,10 +15,10 @@ import (
 
 func TestBouncerSharesConnections(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]Options{"plain": {}, "TLS": {TLS: true}} {
+	for name, shared := range map[string]*sharedServer{"plain": &plainServer, "TLS": &tlsServer} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := StartForTest(t, o)
+			s := shared.get(t)
 			b := startBouncer(t, s)
 			database, err := s.Database(t.Context(), "pooled")
 			if err != nil {
@@ -85,7 +85,7 @@ func serverProcesses(t *testing.T, url string, connections int) map[int]bool {
 
 func TestBouncerStop(t *testing.T) {
 	t.Parallel()
-	s := StartForTest(t)
+	s := plainServer.get(t)
 	b := startBouncer(t, s)
 	if shown := fmt.Sprintf("%v %+v %#v", b, b, b); strings.Contains(shown, *s.cluster.password) {
 		t.Error("fmt shows the password")

@@ -51,7 +51,7 @@ func TestStartStop(t *testing.T) {
 
 func TestPasswordIsAsked(t *testing.T) {
 	t.Parallel()
-	s := StartForTest(t)
+	s := plainServer.get(t)
 	u, err := url.Parse(s.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +68,7 @@ func TestPasswordIsAsked(t *testing.T) {
 
 func TestDatabase(t *testing.T) {
 	t.Parallel()
-	ctx, s := t.Context(), StartForTest(t)
+	ctx, s := t.Context(), plainServer.get(t)
 	name := "TestX/Ünïcode and \"quotes\" " + strings.Repeat("long", 20)
 	first, err := s.Database(ctx, name)
 	if err != nil {
@@ -103,7 +103,7 @@ func TestSettings(t *testing.T) {
 
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	s := StartForTest(t, Options{TLS: true})
+	s := tlsServer.get(t)
 	conn := connect(t, s.URL())
 	checkText(t, conn, "SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()", "true")
 	plain := strings.Replace(s.URL(), "verify-full", "disable", 1)

@@ -10,7 +10,7 @@ import (
 
 func TestServerOfEnvironment(t *testing.T) {
 	t.Setenv(urlVariable, "")
-	ctx, real := t.Context(), StartForTest(t)
+	ctx, real := t.Context(), plainServer.get(t)
 	t.Setenv(urlVariable, real.URL())
 	s, err := Start(ctx, Options{})
 	if err != nil {

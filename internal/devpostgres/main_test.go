@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -21,7 +22,44 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(withShared{m})
+}
+
+// A sharedServer is one that all tests share that do it no harm, started by the
+// first of them.
+type sharedServer struct {
+	options Options
+	once    sync.Once
+	server  *Server
+	err     error
+}
+
+var plainServer, tlsServer = sharedServer{}, sharedServer{options: Options{TLS: true}}
+
+func (s *sharedServer) get(t *testing.T) *Server {
+	t.Helper()
+	s.once.Do(func() { s.server, s.err = Start(context.Background(), s.options) })
+	if s.err != nil {
+		t.Fatal(s.err)
+	}
+	return s.server
+}
+
+// withShared runs the tests and stops what they shared.
+type withShared struct{ m *testing.M }
+
+func (w withShared) Run() int {
+	code := w.m.Run()
+	for _, shared := range []*sharedServer{&plainServer, &tlsServer} {
+		if shared.server == nil {
+			continue
+		}
+		if err := shared.server.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	return code
 }
 
 // connect connects for the length of the test.

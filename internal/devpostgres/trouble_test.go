@@ -10,9 +10,27 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-func TestRestartAndKillKeepData(t *testing.T) {
+// TestTrouble has one server for one trouble after the other.
+func TestTrouble(t *testing.T) {
 	t.Parallel()
-	ctx, s := t.Context(), StartForTest(t)
+	s := StartForTest(t)
+	for _, trouble := range []struct {
+		name string
+		test func(*testing.T, *Server)
+	}{
+		{"RestartAndKillKeepData", testRestartAndKillKeepData},
+		{"KillEndsBusyProcesses", testKillEndsBusyProcesses},
+		{"RestartWaitsForItsPort", testRestartWaitsForItsPort},
+		{"Pause", testPause}, // the last: it leaves the server paused
+	} {
+		if !t.Run(trouble.name, func(t *testing.T) { trouble.test(t, s) }) {
+			return
+		}
+	}
+}
+
+func testRestartAndKillKeepData(t *testing.T, s *Server) {
+	ctx := t.Context()
 	host := s.Host()
 	execSQL(t, connect(t, s.URL()), "CREATE TABLE kept AS SELECT 'first' AS x")
 	if err := s.Restart(ctx); err != nil {
@@ -43,11 +61,10 @@ func TestRestartAndKillKeepData(t *testing.T) {
 	checkText(t, connect(t, s.URL()), "SELECT x FROM kept", "second")
 }
 
-// TestKillEndsBusyProcesses kills a server in the midst of a statement that
+// testKillEndsBusyProcesses kills a server in the midst of a statement that
 // would go on by itself, and then one that is paused.
-func TestKillEndsBusyProcesses(t *testing.T) {
-	t.Parallel()
-	ctx, s := t.Context(), StartForTest(t)
+func testKillEndsBusyProcesses(t *testing.T, s *Server) {
+	ctx := t.Context()
 	conn, failed := connect(t, s.URL()), make(chan error, 1)
 	go func() {
 		_, err := conn.Exec(ctx, "SELECT count(*) FROM generate_series(1, 1000000000)")
@@ -86,9 +103,7 @@ func TestKillEndsBusyProcesses(t *testing.T) {
 	checkText(t, connect(t, s.URL()), "SELECT 'x'", "x")
 }
 
-func TestPause(t *testing.T) {
-	t.Parallel()
-	s := StartForTest(t)
+func testPause(t *testing.T, s *Server) {
 	conn := connect(t, s.URL())
 	if err := s.Pause(); err != nil {
 		t.Fatal(err)
@@ -120,9 +135,7 @@ func TestPause(t *testing.T) {
 	}
 }
 
-func TestRestartWaitsForItsPort(t *testing.T) {
-	t.Parallel()
-	s := StartForTest(t)
+func testRestartWaitsForItsPort(t *testing.T, s *Server) {
 	if err := s.Kill(); err != nil {
 		t.Fatal(err)
 	}

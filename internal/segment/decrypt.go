@@ -113,6 +113,7 @@ type Decrypter struct {
 	cipher *Cipher
 	pipe   pipeline
 	src    io.Reader
+	lender lender // src, if it is one
 	span   Span
 
 	index   int64 // of the next segment to fetch
@@ -122,23 +123,31 @@ type Decrypter struct {
 	current []byte
 }
 
+// A lender is a source that can lend the memory its bytes are in, as
+// backend.ChunkReader says.
+type lender interface {
+	NextChunk(n int) (chunk []byte, release func(), err error)
+}
+
 // Decrypt returns a Decrypter over src, which yields the bytes of the body that
 // span names. Memory is bounded whatever the length is. Close it to wipe its
 // buffers before its end.
 //
 // It returns ErrTampered, and hands out no byte of the segment in question nor
 // of those after it, if any bit differs from what was sealed there. An error of
-// src is returned as it is; a src that ends early is ErrTampered.
+// src is returned as it is; a src that ends early is ErrTampered. If src is a
+// backend.ChunkReader, what it lends is opened from where it is; it may get some of
+// it back after its Close, but none after that of the Decrypter.
 func (c *Cipher) Decrypt(src io.Reader, span Span) *Decrypter {
 	d := &Decrypter{cipher: c, src: src, span: span, index: span.first, left: span.Length}
+	d.lender, _ = src.(lender)
 	d.pipe = pipeline{size: c.size, pool: c.pool, fill: d.fill, work: d.open}
 	return d
 }
 
 // fill fetches the segments of a batch.
 func (d *Decrypter) fill(b *batch) error {
-	want := int(min(int64(len(b.buf)), d.left))
-	n, err := ReadFull(d.src, b.buf[:want])
+	n, err := d.fetch(b, int(min(int64(len(b.buf)), d.left)))
 	if err == io.EOF {
 		return fmt.Errorf("%w (body ends %d bytes early)", atrest.ErrTampered, d.left-int64(n))
 	} else if err != nil {
@@ -154,12 +163,38 @@ func (d *Decrypter) fill(b *batch) error {
 	return nil
 }
 
-// open decrypts the segments of a batch where they lie.
+// fetch has b.sealed be the next bytes, as many as are wanted or, if they are lent,
+// fewer but whole segments. What is lent in other pieces is copied, up to where
+// a batch of segments is complete.
+func (d *Decrypter) fetch(b *batch, want int) (n int, err error) {
+	if d.lender != nil && want > 0 {
+		chunk, release, err := d.lender.NextChunk(want)
+		switch {
+		case err != nil:
+			return 0, err
+		case len(chunk) > want:
+			release()
+			return 0, errImpossible
+		case len(chunk) == want, len(chunk) > 0 && len(chunk)%d.cipher.size == 0:
+			b.sealed, b.release = chunk, release
+			return len(chunk), nil
+		}
+		n = copy(b.buf, chunk)
+		release()
+	}
+	b.sealed = b.buf
+	m, err := ReadFull(d.src, b.buf[n:want])
+	return n + m, err
+}
+
+// open decrypts the segments of a batch, each to its place in b.buf. That is where it
+// lies, unless the ciphertext was lent, which is given back then.
 func (d *Decrypter) open(b *batch) {
+	defer b.giveBack()
 	c := d.cipher
 	b.err = nil
 	b.dirty = max(b.dirty, b.n)
-	if b.first == 0 && b.n > 0 && subtle.ConstantTimeCompare(b.buf[:PrefixSize], c.prefix[:]) != 1 {
+	if b.first == 0 && b.n > 0 && subtle.ConstantTimeCompare(b.sealed[:PrefixSize], c.prefix[:]) != 1 {
 		b.err = atrest.ErrTampered
 		return
 	}
@@ -169,7 +204,7 @@ func (d *Decrypter) open(b *batch) {
 			start = PrefixSize
 		}
 		c.setNonce(&b.nonce, index, b.last && end == b.n)
-		if _, err := c.aead.Open(b.buf[start:start], b.nonce[:], b.buf[start:end], nil); err != nil {
+		if _, err := c.aead.Open(b.buf[start:start], b.nonce[:], b.sealed[start:end], nil); err != nil {
 			b.err = atrest.ErrTampered
 			return
 		}

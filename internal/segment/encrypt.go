@@ -11,6 +11,9 @@ import (
 // errClosed is what a stream says after Close.
 var errClosed = errors.New("segment: stream is closed")
 
+// errImpossible is what a source says that returns more than it was asked for.
+var errImpossible = errors.New("segment: source returned an impossible count")
+
 // Seal returns the body for a plaintext that is in memory.
 func (c *Cipher) Seal(plaintext []byte) ([]byte, error) {
 	size, err := c.SealedSize(int64(len(plaintext)))
@@ -110,7 +113,7 @@ func ReadFull(src io.Reader, p []byte) (n int, err error) {
 	for idle := 0; n < len(p); {
 		m, err := src.Read(p[n:])
 		if m < 0 || m > len(p)-n {
-			return n, errors.New("segment: source returned an impossible count")
+			return n, errImpossible
 		}
 		n += m
 		if err != nil {

@@ -7,7 +7,8 @@ import (
 )
 
 // A batch is a run of consecutive segments on their way through a pipeline.
-// Segment i of it lies at buf[i*size:], sealed or opened in place.
+// Segment i of it lies at buf[i*size:], sealed in place, or opened in place or out of
+// memory that was lent.
 type batch struct {
 	buf   []byte
 	n     int   // bytes of buf in use
@@ -15,6 +16,11 @@ type batch struct {
 	first int64 // index of the first segment
 	last  bool  // whether the final segment of the body is in it
 	nonce nonce
+
+	// sealed is what is to be opened, segment by segment as in buf: buf itself, or
+	// memory that was lent until release, which then is not nil, is called.
+	sealed  []byte
+	release func()
 
 	// taken is set by whoever works on the batch: the goroutine started for
 	// it, or the consumer if it comes first. A goroutine may come so late that
@@ -28,8 +34,18 @@ type batch struct {
 }
 
 func (b *batch) wipe() {
+	b.giveBack()
 	clear(b.buf[:b.dirty])
 	b.dirty, b.n, b.err, b.work = 0, 0, nil, nil
+}
+
+// giveBack ends the loan of sealed, if it is one.
+func (b *batch) giveBack() {
+	b.sealed = nil
+	if b.release != nil {
+		b.release()
+		b.release = nil
+	}
 }
 
 // A pipeline hands out batches in order while other cores work on the ones that
