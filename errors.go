@@ -1,6 +1,9 @@
 package atrest
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Errors that callers branch on with [errors.Is]. Every package of this module
 // returns these values, wrapped with the operation and the object's name, so
@@ -91,4 +94,65 @@ var (
 	// this machine would not be encrypted, or might not be. It was not made. Use
 	// TLS, or name the host among those to which plaintext is allowed.
 	ErrPlaintextConnection = errors.New("refused to connect without TLS")
+
+	// ErrWrongPassword means that the Encryption Password does not open the seal
+	// record. Authentication cannot tell that from a record that is damaged or
+	// was altered.
+	ErrWrongPassword = errors.New("wrong encryption password, or the seal record was altered")
+
+	// ErrStalePassword means that the Encryption Password was changed on another
+	// machine: the one at hand is of an earlier generation than the seal record.
+	// Adopt the new one. It is ErrWrongPassword too.
+	ErrStalePassword = fmt.Errorf("encryption password is out of date: %w", ErrWrongPassword)
+
+	// ErrWeakPassword means that a new Encryption Password is too short, too
+	// long, or has characters that get lost on the way through terminals and
+	// files.
+	ErrWeakPassword = errors.New("unfit encryption password")
+
+	// ErrPasswordMissing means that there is no password file on this machine.
+	// It is made by the first set-up, or by adopting the password of an
+	// installation that exists.
+	ErrPasswordMissing = errors.New("no password file on this machine")
+
+	// ErrCorruptRecord means that a seal record or a password file is not one:
+	// what is there does not parse, or its contents, though authentic, are
+	// nothing that this version writes.
+	ErrCorruptRecord = errors.New("not a valid record")
+
+	// ErrOtherInstallation means that the seal record and the password file are
+	// of two installations.
+	ErrOtherInstallation = errors.New("belongs to another installation")
+
+	// ErrInstanceKeyMissing means that the instance key is not where it was said
+	// to be.
+	ErrInstanceKeyMissing = errors.New("instance key is missing")
+
+	// ErrWrongInstanceKey means that the instance key does not open the password
+	// file, or is not an instance key at all: that is 32 bytes, in base64.
+	// Authentication cannot tell a wrong key from a file that is damaged or was
+	// altered.
+	ErrWrongInstanceKey = errors.New("wrong instance key")
+
+	// ErrUnsafePermissions means that others than the owner may read a file that
+	// holds a secret, or may replace it, or that it is no regular file. It was
+	// not read. The error around it says what to do.
+	ErrUnsafePermissions = errors.New("unsafe permissions")
+
+	// ErrRecordMissing means that this machine belongs to an installation of which
+	// there is no seal record.
+	ErrRecordMissing = errors.New("seal record is missing")
+
+	// ErrAlreadyInitialized means that Vault was initialised by somebody else, so that
+	// its unseal key is not ours to have.
+	ErrAlreadyInitialized = errors.New("vault is already initialised")
+
+	// ErrInitInterrupted means that a run died between the initialisation of Vault and
+	// the saving of its unseal key. Nothing is lost but an empty Vault.
+	ErrInitInterrupted = errors.New("initialisation was interrupted")
+
+	// ErrWrongUnsealKey means that the unseal key in the record does not unseal Vault:
+	// the record and Vault's storage are from different times, or of different
+	// installations.
+	ErrWrongUnsealKey = errors.New("unseal key does not unseal this vault")
 )

@@ -31,7 +31,10 @@ var mayImport = map[string][]string{
 	"internal/devs3":             {"internal/child"},
 	"internal/segment":           {},
 	"storage":                    {"backend", "internal/segment"},
-	"transit":                    {"internal/plaintext"},
+	"internal/vaultclient":       {"internal/plaintext"},
+	"seal":                       {"backend", "internal/vaultclient"},
+	"seal/vaultserver":           {"internal/child", "internal/plaintext"},
+	"transit":                    {"internal/vaultclient"},
 	"internal/devvault":          {"internal/child"},
 	"internal/beside":            {},
 	"internal/beside/besidetest": {},
@@ -43,15 +46,20 @@ var mayImport = map[string][]string{
 
 // clients are the modules that only some packages may import, tests apart.
 var clients = map[string][]string{
-	"github.com/hashicorp/vault/api": {"transit", "internal/devvault", "examples/..."},
+	"github.com/hashicorp/vault/api": {"transit", "seal", "seal/vaultserver", "internal/vaultclient", "internal/devvault", "examples/..."},
 	"pgregory.net/rapid":             {"backend/backendtest"},
-	"go.uber.org/goleak":             {"backend/backendtest"},
+
+	"golang.org/x/crypto/argon2":           {"seal"},
+	"golang.org/x/crypto/chacha20poly1305": {"seal"},
+
+	"go.uber.org/goleak": {"backend/backendtest"},
 
 	"github.com/jackc/pgx/v5":                         {"backend/postgres", "internal/devpostgres", "examples/..."},
 	"github.com/jackc/pgx/v5/pgconn":                  {"backend/postgres", "internal/devpostgres"},
 	"github.com/jackc/pgx/v5/pgxpool":                 {"backend/postgres", "internal/devpostgres", "examples/..."},
 	"github.com/jackc/pgx/v5/pgtype":                  {"backend/postgres"},
 	"github.com/aws/aws-sdk-go-v2/aws":                {"backend/s3", "internal/devs3", "examples/..."},
+	"github.com/aws/aws-sdk-go-v2/aws/middleware":     {"backend/s3"},
 	"github.com/aws/aws-sdk-go-v2/aws/transport/http": {"backend/s3", "internal/devs3"},
 	"github.com/aws/aws-sdk-go-v2/config":             {"internal/devs3", "examples/..."},
 	"github.com/aws/aws-sdk-go-v2/credentials":        {"internal/devs3", "examples/..."},

@@ -82,7 +82,7 @@ type Entry struct {
 // An object whose header is damaged, or can't be fetched, is yielded with its
 // name and an error, ErrTampered where it is damaged, and the listing goes on.
 // An error that is not about one object, such as a storage engine that can't be
-// reached, ends it; its Entry is empty.
+// reached or refuses (ErrPermission), ends it; its Entry is empty.
 func (s *Store) List(ctx context.Context, opts *ListOptions) iter.Seq2[Entry, error] {
 	if opts == nil {
 		opts = new(ListOptions)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"reflect"
-	"sync/atomic"
 
 	"github.com/atrest/atrest/backend"
 )
@@ -49,6 +48,9 @@ type MigrateOptions struct {
 	// Failed, if not nil, is called for each object that could not be migrated,
 	// never concurrently.
 	Failed func(name string, err error)
+	// Gone, if not nil, is called for each object that is counted as Gone, never
+	// concurrently.
+	Gone func(name string)
 }
 
 // MigrateProgress counts the objects of a migration. Each object of src that
@@ -65,15 +67,17 @@ type MigrateProgress struct {
 	SkippedBytes int64
 	// Failed could not be migrated.
 	Failed int64
-	// Gone were deleted from src after they had been listed, and are not in dst
-	// unless somebody else has put them there.
+	// Gone were deleted from src after they had been listed, or src says so; they
+	// are not in dst unless somebody else has put them there.
 	Gone int64
 	// Changed were replaced in src or deleted from it while they were copied,
 	// which was noticed. They are counted above as well, by what became of them.
 	Changed int64
 	// Last is the name up to which, in the order of listings, all is done or has
 	// failed. As MigrateOptions.After it makes another Migrate go on from there,
-	// which does not try again what has failed before it.
+	// which does not try again what has failed before it: that is for one without
+	// After. Last stays before what ended it early, and before failures that don't say
+	// that they are about one object, until a hundred others have fared better.
 	Last string
 }
 
@@ -116,7 +120,10 @@ func (p *MigrateProgress) add(q MigrateProgress) {
 // An object that can't be migrated is reported and passed over; Migrate then
 // returns an error that wraps the first such error, and the counts. What is not
 // about one object, such as a sealed Vault or a storage engine that can't be
-// reached, ends it. However it ends, each object of dst is whole or not there.
+// reached or refuses (ErrPermission), ends it, and so do 100 failures in a row that
+// don't say that they are about one object. Where an engine refuses only one
+// object, the error names it, and a run with that name as After does the rest.
+// However it ends, each object of dst is whole or not there.
 //
 // A second run skips what is in dst already: an object that dst can
 // authenticate and that has the immutable header and the size of that in src.
@@ -134,10 +141,16 @@ func (p *MigrateProgress) add(q MigrateProgress) {
 // in just that moment. Who deletes while a migration runs deletes from both, or
 // compares the names of both ([ListOptions].NamesOnly) in the end.
 //
+// What src lists and then does not find counts as Gone, not as failed. So src must
+// answer from one state: where it reads from several servers, and one of them is a
+// standby that lags behind, objects that are there look gone. If there are more of
+// them (MigrateOptions.Gone) than were deleted, run it again without After.
+//
 // Whoever else writes to dst meanwhile is not overwritten: puts are conditional
-// on what was seen. A backend that can't keep conditions (ErrUnsupported) is
-// looked at just before each put instead, so while one migrates into such a
-// backend, nobody else may write to it.
+// on what was seen. A backend that refuses such conditions (ErrUnsupported,
+// each time that it is asked, before it reads a body) is looked at just before
+// each put instead, so while one migrates into such a backend, nobody else may
+// write to it.
 //
 // Migrate copies into dst by Put, not within an engine, so the bytes pass through
 // this process. Two handles on the same objects are not the same Backend; that is
@@ -148,22 +161,36 @@ func Migrate(ctx context.Context, dst, src *Store, opts *MigrateOptions) (Migrat
 		return MigrateProgress{}, fmt.Errorf("storage: migrate: %w", err)
 	}
 	progress := MigrateProgress{Last: m.opts.After}
-	failed := failures{doing: "migrate", report: m.opts.Failed}
+	failed := failures{doing: "migrate", report: m.opts.Failed, last: m.opts.After, window: m.opts.Concurrency}
 	for s, err := range m.steps(ctx) {
 		if err != nil {
-			return progress, fmt.Errorf("storage: migrate: %w", err)
+			return progress, failed.with(fmt.Errorf("storage: migrate: %w", err))
 		}
 		progress.add(s.counts)
 		failed.add(s.failed)
+		m.reportGone(s.gone)
 		if s.fatal != nil {
-			return progress, s.fatal
+			return progress, failed.with(s.fatal)
 		}
-		progress.Last = s.counts.Last
+		err := failed.follow(s.names, s.failed)
+		progress.Last = failed.last
+		if err != nil {
+			return progress, err
+		}
 		if m.opts.Progress != nil {
 			m.opts.Progress(progress)
 		}
 	}
 	return progress, failed.err()
+}
+
+func (m *migration) reportGone(names []string) {
+	if m.opts.Gone == nil {
+		return
+	}
+	for _, name := range names {
+		m.opts.Gone(name)
+	}
 }
 
 // A migration is one call of Migrate.
@@ -172,9 +199,8 @@ type migration struct {
 	opts     MigrateOptions
 	large    chan struct{} // holds one for each large body under way
 
-	// lookFirst is set once the backend of dst has said that it can't keep
-	// conditions.
-	lookFirst atomic.Bool
+	// What is known of how the backend of dst takes conditions.
+	ifAbsent, ifVersion, onDelete promise
 }
 
 func newMigration(dst, src *Store, opts *MigrateOptions) (*migration, error) {
@@ -203,7 +229,9 @@ func identical(a, b any) bool {
 
 // A step is what became of an object, or of some.
 type step struct {
-	counts MigrateProgress
+	names  []string        // in the order of listings
+	counts MigrateProgress // without Last
+	gone   []string
 	failed []failure
 	fatal  error // ends the migration
 }

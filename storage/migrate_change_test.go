@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -160,9 +161,13 @@ func changeInTheMidst(t *testing.T, dstBlobs, srcBlobs backend.Blobs, refuse fun
 	case "after put":
 		to.answer = func(_ string, v backend.Version, err error) (backend.Version, error) { act(); return v, err }
 	}
-	p := mustMigrate(t, dst, src, nil)
+	var gone []string
+	p := mustMigrate(t, dst, src, &storage.MigrateOptions{Gone: func(name string) { gone = append(gone, name) }})
 	if !done.Load() {
 		t.Fatalf("%s: nothing has happened", what)
+	}
+	if deleted != slices.Equal(gone, []string{"n"}) || int(p.Gone) != len(gone) {
+		t.Errorf("%s: gone are %q", what, gone)
 	}
 	if want := (storage.MigrateProgress{Copied: 1, CopiedBytes: p.CopiedBytes, Changed: p.Changed, Last: "n"}); !deleted && p != want {
 		t.Errorf("%s: %+v", what, p)
@@ -317,7 +322,7 @@ func TestMigrateDeletedSourceLostAnswer(t *testing.T) {
 }
 
 // TestMigrateSourceFailsAfterPut: what can't be looked at again in src is a failure,
-// but its copy stays, which may be all that is left.
+// or the end, but its copy stays, which may be all that is left.
 func TestMigrateSourceFailsAfterPut(t *testing.T) {
 	for _, want := range []error{atrest.ErrTampered, atrest.ErrPermission} {
 		from, to := &scripted{Blobs: memory.New()}, &scripted{Blobs: memory.New()}
@@ -329,8 +334,8 @@ func TestMigrateSourceFailsAfterPut(t *testing.T) {
 		}
 		p, err := storage.Migrate(t.Context(), dst, src, nil)
 		wantError(t, err, want)
-		if p.Failed != 1 {
-			t.Errorf("%+v", p)
+		if fatal := want == atrest.ErrPermission; (p.Failed == 0) != fatal || p.Copied != 0 {
+			t.Errorf("%v: %+v", want, p)
 		}
 		wantContent(t, dst, "n", noise(1000))
 	}

@@ -20,7 +20,7 @@ type rekeying struct {
 // rekeyChunk goes over a chunk, and over what has been changed while it did,
 // until nothing is left.
 func (m *migration) rekeyChunk(ctx context.Context, chunk []backend.Entry) *step {
-	s := &step{counts: MigrateProgress{Last: chunk[len(chunk)-1].Name}}
+	s := &step{names: namesOf(chunk)}
 	for range attempts {
 		chunk = m.rekeyRound(ctx, chunk, s)
 		if len(chunk) == 0 || s.fatal != nil {
@@ -55,6 +55,7 @@ func (m *migration) rekeyRound(ctx context.Context, chunk []backend.Entry, s *st
 		switch {
 		case w.gone, isGone(w.err):
 			s.counts.Gone++
+			s.gone = append(s.gone, chunk[i].Name)
 		case errors.Is(w.err, atrest.ErrConflict):
 			again = append(again, backend.Entry{Name: chunk[i].Name})
 		case w.err != nil:

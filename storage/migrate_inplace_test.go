@@ -77,6 +77,7 @@ func TestMigrateInPlace(t *testing.T) {
 				before, _ := rawGet(t, blobs, "size/1")
 				guarded := &bodiless{blobs, t}
 				src := newStore(t, storage.Config{Backend: guarded, Keys: keys})
+				cfg := cfg // each backend's own
 				cfg.Backend = guarded
 				dst := newStore(t, cfg)
 				was, err := src.Stat(t.Context(), "size/3145728")

@@ -26,11 +26,10 @@ type transfer struct {
 	copied  Version // of the source that it is a copy of
 	created bool    // there was none of that name before
 
-	tried     bool   // a put has been sent, whose answer may have been lost
-	sent      []byte // the header of the last one, if its answer was an error
-	lookFirst bool   // dst has refused a condition
-	changed   bool   // the source has, under our hands
-	size      int64  // of the source's body when last seen
+	tried   bool   // a put has been sent, whose answer may have been lost
+	sent    []byte // the header of the last one, if its answer was an error
+	changed bool   // the source has, under our hands
+	size    int64  // of the source's body when last seen
 }
 
 // A fate is what became of an object. The zero fate is none yet.
@@ -45,7 +44,7 @@ const (
 // object brings one object over.
 func (m *migration) object(ctx context.Context, entry backend.Entry) *step {
 	t := &transfer{migration: m, name: entry.Name}
-	s := &step{counts: MigrateProgress{Last: entry.Name}}
+	s := &step{names: []string{entry.Name}}
 	f, err := t.run(ctx, entry)
 	if t.changed {
 		s.counts.Changed = 1
@@ -59,6 +58,7 @@ func (m *migration) object(ctx context.Context, entry backend.Entry) *step {
 		s.counts.Skipped, s.counts.SkippedBytes = 1, t.size
 	case f == gone:
 		s.counts.Gone = 1
+		s.gone = []string{entry.Name}
 	}
 	return s
 }
@@ -200,8 +200,7 @@ func (t *transfer) copy(ctx context.Context, source, target *backend.Entry) erro
 	switch {
 	case err == nil, overtaken(err) && !isFatal(ctx, err):
 		return nil
-	case errors.Is(err, atrest.ErrUnsupported) && !t.lookFirst:
-		t.lookFirst = true
+	case errors.Is(err, errRefused):
 		return nil
 	case isFatal(ctx, err):
 		return err
@@ -247,11 +246,8 @@ func (t *transfer) put(ctx context.Context, source, target *backend.Entry) error
 	}
 	t.tried, t.sent = true, header
 	version, err := t.dst.blobs.Put(ctx, t.name, header, body, cond)
-	if err != nil {
+	if err = t.judge(ctx, header, cond, err); err != nil {
 		return fmt.Errorf("destination: %w", err)
-	}
-	if cond == (backend.Condition{}) {
-		t.migration.lookFirst.Store(true) // it was the condition that was refused
 	}
 	t.ours, t.header, t.sent, t.copied = version, header, nil, source.Version
 	if !body.finished() {
@@ -276,13 +272,14 @@ func (s *Store) adopt(ctx context.Context, name string, h *header, dataKey []byt
 }
 
 // condition returns that of a put in the place of target. Where the backend
-// refuses conditions, it looks instead.
+// refuses such conditions, it looks instead.
 func (t *transfer) condition(ctx context.Context, target *backend.Entry) (backend.Condition, error) {
-	if !t.lookFirst && !t.migration.lookFirst.Load() {
-		if target == nil {
-			return backend.Condition{IfAbsent: true}, nil
-		}
-		return backend.Condition{IfVersion: target.Version}, nil
+	cond := backend.Condition{IfAbsent: true}
+	if target != nil {
+		cond = backend.Condition{IfVersion: target.Version}
+	}
+	if !t.promise(cond).refused.Load() {
+		return cond, nil
 	}
 	now, err := look(ctx, t.dst, t.name)
 	if err != nil {
@@ -358,7 +355,7 @@ func (t *transfer) withdraw(ctx context.Context) error {
 		return nil
 	}
 	err := t.dst.blobs.Delete(ctx, t.name, backend.Condition{IfVersion: t.ours})
-	if errors.Is(err, atrest.ErrUnsupported) {
+	if errors.Is(err, atrest.ErrUnsupported) && t.refusesDelete(ctx) {
 		var now *backend.Entry
 		if now, err = look(ctx, t.dst, t.name); err == nil && now != nil && now.Version == t.ours {
 			err = t.dst.blobs.Delete(ctx, t.name, backend.Condition{})

@@ -48,7 +48,9 @@ type RewrapProgress struct {
 	Failed int64
 	// Last is the name up to which, in the order of listings, all is done or has
 	// failed. As RewrapOptions.After it makes another Rewrap go on from there,
-	// which does not try again what has failed before it.
+	// which does not try again what has failed before it: that is for one without
+	// After. Last stays before what ended it early, and before failures that don't say
+	// that they are about one object, until a hundred others have fared better.
 	Last string
 }
 
@@ -64,7 +66,9 @@ type RewrapProgress struct {
 // An object that can't be rewrapped is reported and passed over; Rewrap then
 // returns an error that wraps the first such error, and the counts. What is not
 // about one object, such as a sealed Vault or a storage engine that can't be
-// reached, ends it.
+// reached or refuses (ErrPermission), ends it, and so do 100 failures in a row that
+// don't say that they are about one object. Where an engine refuses only one
+// object, the error names it, and a run with that name as After does the rest.
 //
 // A put wraps its data key before it streams the object. So a put that began
 // before the rotation and ends after the Rewrap leaves an object under the old
@@ -88,15 +92,20 @@ func (s *Store) Rewrap(ctx context.Context, opts *RewrapOptions) (RewrapProgress
 	outcomes := ordered(ctx, chunks, orDefault(opts.Concurrency, 4), func(ctx context.Context, chunk []backend.Entry) *outcome {
 		return s.rewrapChunk(ctx, chunk, latest)
 	})
-	failed := failures{doing: "rewrap", report: opts.Failed}
+	failed := failures{doing: "rewrap", report: opts.Failed, last: opts.After}
 	for o, err := range outcomes {
 		if err != nil {
-			return progress, fmt.Errorf("storage: rewrap: %w", err)
+			return progress, failed.with(fmt.Errorf("storage: rewrap: %w", err))
 		}
 		progress.add(o)
 		failed.add(o.failed)
 		if o.fatal != nil {
-			return progress, o.fatal
+			return progress, failed.with(o.fatal)
+		}
+		err := failed.follow(o.names, o.failed)
+		progress.Last = failed.last
+		if err != nil {
+			return progress, err
 		}
 		if opts.Progress != nil {
 			opts.Progress(progress)
@@ -109,17 +118,14 @@ func (p *RewrapProgress) add(o *outcome) {
 	p.Rewrapped += o.rewrapped
 	p.Current += o.current
 	p.Failed += int64(len(o.failed))
-	if o.fatal == nil {
-		p.Last = o.last
-	}
 }
 
 // An outcome is what became of a chunk.
 type outcome struct {
 	rewrapped, current int64
 	failed             []failure
-	last               string
-	fatal              error // ends the rewrap
+	names              []string // of all in the chunk
+	fatal              error    // ends the rewrap
 }
 
 // settle files an error of one object, or of everything.
@@ -136,7 +142,7 @@ func (o *outcome) settle(ctx context.Context, name string, err error) {
 // rewrapChunk goes over a chunk, and over what has been replaced while it did,
 // until nothing is left.
 func (s *Store) rewrapChunk(ctx context.Context, chunk []backend.Entry, latest uint32) *outcome {
-	o := &outcome{last: chunk[len(chunk)-1].Name}
+	o := &outcome{names: namesOf(chunk)}
 	for range attempts {
 		chunk = s.rewrapRound(ctx, chunk, latest, o)
 		if len(chunk) == 0 || o.fatal != nil {

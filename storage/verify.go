@@ -10,7 +10,7 @@ import (
 // VerifyOptions say what to verify. A nil *VerifyOptions is the zero one.
 type VerifyOptions struct {
 	// Prefix and After are those of [ListOptions]. An interrupted verification
-	// goes on after the last name that it yielded.
+	// goes on after the last name that it yielded without an error.
 	Prefix, After string
 	// Concurrency is how many objects are read at a time; zero means 16.
 	Concurrency int
@@ -20,8 +20,10 @@ type VerifyOptions struct {
 // which all but the Version is authenticated, or its name and an error, which is
 // ErrTampered if the object is not what was put there. A bad object, or one that
 // can't be read, does not end the loop. An error that is not about one object,
-// such as a sealed Vault, a storage engine that can't be reached, or a listing
-// that breaks off, does, and comes with an empty Info.
+// such as a sealed Vault, a storage engine that can't be reached or refuses
+// (ErrPermission), or a listing that breaks off, does, and comes with an empty Info.
+// So does the last of 100 errors in a row that don't say that they are about one
+// object.
 //
 // Objects are yielded in the order of listings. What is put or deleted
 // meanwhile may or may not be verified.
@@ -39,18 +41,25 @@ func (s *Store) Verify(ctx context.Context, opts *VerifyOptions) iter.Seq2[Info,
 		return verdict{info, err}
 	})
 	return func(yield func(Info, error) bool) {
+		var unexplained streak
 		for v, err := range verdicts {
 			switch {
 			case err != nil:
 				yield(Info{}, fmt.Errorf("storage: verify: %w", err))
 				return
 			case isGone(v.err):
+				unexplained = 0
 				continue // deleted since it was listed
 			case v.err != nil && isFatal(ctx, v.err):
 				yield(Info{}, v.err)
 				return
 			}
 			if !yield(v.info, v.err) {
+				return
+			}
+			unexplained.follow(v.err)
+			if err := unexplained.err("verify", v.err); err != nil {
+				yield(Info{}, err)
 				return
 			}
 		}

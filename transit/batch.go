@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/atrest/atrest"
+	"github.com/atrest/atrest/internal/vaultclient"
 )
 
 // operation is one of transit's batch operations.
@@ -40,7 +41,7 @@ type item struct {
 	context []byte
 }
 
-func (x item) wipe() { wipe(x.secret) }
+func (x item) wipe() { vaultclient.Wipe(x.secret) }
 
 func (w *Wrapper) encrypt(ctx context.Context, items []item) ([]string, []error) {
 	results, errs, _ := w.batch(ctx, encryptOp, items)
@@ -53,7 +54,7 @@ func (w *Wrapper) decrypt(ctx context.Context, items []item) ([][]byte, []error)
 	for i, r := range results {
 		keys[i] = r.Plaintext
 		if errs[i] == nil && len(keys[i]) == 0 {
-			errs[i] = errGarbage("an item without a plaintext")
+			errs[i] = vaultclient.Garbage("an item without a plaintext")
 		}
 	}
 	return keys, errs
@@ -68,7 +69,7 @@ func wrappedKeys(results []result, errs []error) ([]string, []error) {
 			continue
 		}
 		if _, err := parseWrapped(r.Ciphertext); err != nil {
-			errs[i] = errGarbage("a wrapped key " + err.Error())
+			errs[i] = vaultclient.Garbage("a wrapped key " + err.Error())
 			continue
 		}
 		wrapped[i] = r.Ciphertext
@@ -82,8 +83,7 @@ func wrappedKeys(results []result, errs []error) ([]string, []error) {
 // the error of a request that failed for a reason that is no item's.
 func (w *Wrapper) batch(ctx context.Context, op operation, items []item) (results []result, errs []error, fatal error) {
 	results, err := w.exchange(ctx, op, items)
-	f, ok := errors.AsType[*failure](err)
-	refused := ok && f.refused
+	_, refused := errors.AsType[*vaultclient.RefusedError](err)
 	switch {
 	case refused && len(items) > 1:
 		return w.halves(ctx, op, items)
@@ -114,20 +114,19 @@ func (w *Wrapper) exchange(ctx context.Context, op operation, items []item) ([]r
 	// A reference of its own for each item and request: should an answer get
 	// mixed up on its way, no object gets another one's key.
 	nonce := rand.Text()[:13] // 65 bits
-	body := &secretBody{data: encodeBatch(op, nonce, items)}
-	defer body.wipe()
-	data, err := ask[batchResults](ctx, w.vault, request{
-		method: http.MethodPut, path: w.mount + "/" + op.name + "/" + w.key, capability: "update", body: body,
+	data, err := ask[batchResults](ctx, w.vault, vaultclient.Request{
+		Method: http.MethodPut, Path: w.mount + "/" + op.name + "/" + w.key, Capability: "update",
+		Body: vaultclient.RawBody(encodeBatch(op, nonce, items)),
 	})
 	if err != nil {
 		return nil, w.explain(ctx, op, err)
 	}
 	if data == nil {
-		return nil, errGarbage("an answer without data")
+		return nil, vaultclient.Garbage("an answer without data")
 	}
 	if err := checkResults(data.Results, nonce, len(items)); err != nil {
 		for _, r := range data.Results {
-			wipe(r.Plaintext)
+			vaultclient.Wipe(r.Plaintext)
 		}
 		return nil, err
 	}
@@ -147,12 +146,12 @@ func (w *Wrapper) explain(ctx context.Context, op operation, err error) error {
 
 func checkResults(results []result, nonce string, items int) error {
 	if len(results) != items {
-		return errGarbage(strconv.Itoa(len(results)) + " results for " + strconv.Itoa(items) + " items")
+		return vaultclient.Garbage(strconv.Itoa(len(results)) + " results for " + strconv.Itoa(items) + " items")
 	}
 	for i, r := range results {
 		// Vault before 1.12 does not return the reference.
 		if r.Reference != "" && r.Reference != reference(nonce, i) {
-			return errGarbage("the answer to another request")
+			return vaultclient.Garbage("the answer to another request")
 		}
 	}
 	return nil

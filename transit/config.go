@@ -2,25 +2,18 @@ package transit
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"log/slog"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/api"
+
+	"github.com/atrest/atrest/internal/vaultclient"
 )
 
 const (
 	defaultMount = "transit"
-
-	// defaultRequestTimeout is far above what Vault takes for a full batch
-	// (tens of milliseconds), and short enough that a call whose caller has no
-	// deadline learns of a lost Vault within a minute, after all its tries.
-	defaultRequestTimeout = 10 * time.Second
-
-	defaultMaxTries = 4
 
 	// maxBatch is where larger batches stop paying (1,000 items take about
 	// 10 ms) and is a tenth of the JSON array limit of Vault 1.20.3 and later.
@@ -87,38 +80,18 @@ func (c Config) Format(f fmt.State, _ rune) {
 var keyName = regexp.MustCompile(`^\w([\w.-]*\w)?$`)
 
 // withDefaults returns the configuration with its gaps filled, or says what is
-// wrong with it.
+// wrong with it, apart from what vaultclient.New sees to.
 func (c Config) withDefaults() (Config, error) {
 	c.Mount = cmp.Or(c.Mount, defaultMount)
 	c.MaxBatch = cmp.Or(c.MaxBatch, maxBatch)
-	c.RequestTimeout = cmp.Or(c.RequestTimeout, defaultRequestTimeout)
-	c.MaxTries = cmp.Or(c.MaxTries, defaultMaxTries)
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	switch {
-	case c.Client == nil:
-		return c, errors.New("Config.Client is required")
 	case !keyName.MatchString(c.Key):
 		return c, fmt.Errorf("Config.Key %q is not a name for a transit key", c.Key)
-	case !validMount(c.Mount):
+	case !vaultclient.ValidPath(c.Mount):
 		return c, fmt.Errorf("Config.Mount %q is not the path of a mount", c.Mount)
 	case c.MaxBatch < 1 || c.MaxBatch > maxBatch:
 		return c, fmt.Errorf("Config.MaxBatch is %d, not 1 to %d", c.MaxBatch, maxBatch)
-	case c.RequestTimeout < 0:
-		return c, fmt.Errorf("Config.RequestTimeout is negative: %s", c.RequestTimeout)
-	case c.MaxTries < 0:
-		return c, fmt.Errorf("Config.MaxTries is negative: %d", c.MaxTries)
 	}
 	return c, nil
-}
-
-// validMount keeps a mount from reaching outside the path it is put into.
-func validMount(mount string) bool {
-	for segment := range strings.SplitSeq(mount, "/") {
-		if segment == "" || segment == "." || segment == ".." {
-			return false
-		}
-	}
-	return !strings.ContainsFunc(mount, func(r rune) bool {
-		return r <= ' ' || r > '~' || strings.ContainsRune(`?#%\`, r)
-	})
 }

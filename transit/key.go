@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/atrest/atrest"
+	"github.com/atrest/atrest/internal/vaultclient"
 )
 
 // keyInfo is what we need of the answer to reading MOUNT/keys/NAME. See
@@ -44,7 +45,7 @@ func (w *Wrapper) check(ctx context.Context, create bool) error {
 func (k *keyInfo) fit() error {
 	if !k.SupportsEncryption || !k.SupportsDecryption {
 		return fmt.Errorf("%w: a transit key of type %s does not encrypt and decrypt; use one of type aes256-gcm96",
-			atrest.ErrUnsupported, redact(k.Type))
+			atrest.ErrUnsupported, vaultclient.Redact(k.Type))
 	}
 	if !k.Derived {
 		return fmt.Errorf("%w; derived=true can only be set when a key is created, so use a new one", atrest.ErrKeyNotDerived)
@@ -63,37 +64,37 @@ func (w *Wrapper) warn(ctx context.Context, k *keyInfo) {
 		{k.DeletionAllowed, "transit key may be deleted: everything wrapped under it would be lost"},
 	} {
 		if x.set {
-			w.vault.log.WarnContext(ctx, x.what, "mount", w.mount, "key", w.key)
+			w.log.WarnContext(ctx, x.what, "mount", w.mount, "key", w.key)
 		}
 	}
 }
 
 func (w *Wrapper) readKey(ctx context.Context) (*keyInfo, error) {
-	k, err := ask[keyInfo](ctx, w.vault, request{
-		method: http.MethodGet, path: w.mount + "/keys/" + w.key, capability: "read",
+	k, err := ask[keyInfo](ctx, w.vault, vaultclient.Request{
+		Method: http.MethodGet, Path: w.mount + "/keys/" + w.key, Capability: "read",
 	})
 	if err != nil {
 		return nil, err
 	}
 	if k == nil || k.LatestVersion == 0 || k.Type == "" {
-		return nil, errGarbage("no key in the answer")
+		return nil, vaultclient.Garbage("no key in the answer")
 	}
 	return k, nil
 }
 
 // createKey may be repeated: Vault leaves an existing key as it is.
 func (w *Wrapper) createKey(ctx context.Context) error {
-	_, err := ask[keyInfo](ctx, w.vault, request{
-		method: http.MethodPut, path: w.mount + "/keys/" + w.key, capability: "create and update",
-		body: &secretBody{data: []byte(`{"type":"aes256-gcm96","derived":true}`)},
+	_, err := ask[keyInfo](ctx, w.vault, vaultclient.Request{
+		Method: http.MethodPut, Path: w.mount + "/keys/" + w.key, Capability: "create and update",
+		Body: vaultclient.RawBody([]byte(`{"type":"aes256-gcm96","derived":true}`)),
 	})
 	return err
 }
 
 func (w *Wrapper) rotateKey(ctx context.Context) error {
-	_, err := ask[keyInfo](ctx, w.vault, request{
-		method: http.MethodPut, path: w.mount + "/keys/" + w.key + "/rotate", capability: "update",
-		body: &secretBody{data: []byte(`{}`)}, once: true,
+	_, err := ask[keyInfo](ctx, w.vault, vaultclient.Request{
+		Method: http.MethodPut, Path: w.mount + "/keys/" + w.key + "/rotate", Capability: "update",
+		Body: vaultclient.RawBody([]byte(`{}`)), Once: true,
 	})
 	return err
 }

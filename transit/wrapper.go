@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/atrest/atrest"
+	"github.com/atrest/atrest/internal/vaultclient"
 )
 
 const (
@@ -38,7 +40,8 @@ const (
 // ErrVaultUnavailable, ErrPermission, ErrKeyNotFound, ErrPlaintextConnection
 // (where Vault redirects to), and the error of a context that ended.
 type Wrapper struct {
-	vault    *vault
+	vault    *vaultclient.Client
+	log      *slog.Logger
 	mount    string
 	key      string
 	maxBatch int
@@ -61,17 +64,20 @@ func Open(ctx context.Context, cfg Config) (*Wrapper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("transit: %w", err)
 	}
-	v, err := newVault(cfg)
+	v, err := vaultclient.New(vaultclient.Config{
+		Client: cfg.Client, PlaintextHosts: cfg.PlaintextHosts,
+		RequestTimeout: cfg.RequestTimeout, MaxTries: cfg.MaxTries, Logger: cfg.Logger,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("transit: %w", err)
 	}
-	w := &Wrapper{vault: v, mount: cfg.Mount, key: cfg.Key, maxBatch: cfg.MaxBatch}
+	w := &Wrapper{vault: v, log: cfg.Logger, mount: cfg.Mount, key: cfg.Key, maxBatch: cfg.MaxBatch}
 	w.encrypts = &coalescer[item, string]{
 		send: w.encrypt, dropIn: item.wipe, dropOut: func(string) {},
 		maxBatch: cfg.MaxBatch, maxInFlight: maxInFlight, patience: patience,
 	}
 	w.decrypts = &coalescer[item, []byte]{
-		send: w.decrypt, dropIn: item.wipe, dropOut: wipe,
+		send: w.decrypt, dropIn: item.wipe, dropOut: vaultclient.Wipe,
 		maxBatch: cfg.MaxBatch, maxInFlight: maxInFlight, patience: patience,
 	}
 	if err := w.check(ctx, cfg.CreateKey); err != nil {
@@ -165,7 +171,7 @@ func (w *Wrapper) failed(doing string, err error) error {
 		atrest.ErrVaultUnavailable, atrest.ErrVaultSealed, atrest.ErrPermission, atrest.ErrKeyNotFound,
 	} {
 		if errors.Is(err, ofServer) { // which one is half of the remedy
-			return fmt.Errorf("transit: %s with key %s/%s at %s: %w", doing, w.mount, w.key, w.vault.addr, err)
+			return fmt.Errorf("transit: %s with key %s/%s at %s: %w", doing, w.mount, w.key, w.vault.Addr(), err)
 		}
 	}
 	return fmt.Errorf("transit: %s with key %s/%s: %w", doing, w.mount, w.key, err)

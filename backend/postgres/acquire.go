@@ -25,9 +25,9 @@ var errStandstill = errors.New("nobody got a connection")
 func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	waiting, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	w := &watch{waiting: waiting, giveUp: giveUp, pool: s.pool, every: s.standstill / 2}
+	w := &watch{waiting: waiting, giveUp: giveUp, pool: s.pool, standstill: s.standstill}
 	w.timer = time.AfterFunc(time.Hour, w.look)
-	w.timer.Reset(w.every) // not before look can see the timer
+	w.timer.Reset(w.every()) // not before look can see the timer
 	defer w.timer.Stop()
 	conn, err := s.pool.Acquire(waiting)
 	if err != nil && context.Cause(waiting) == errStandstill {
@@ -39,27 +39,33 @@ func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 
 // A watch looks at a pool from time to time while one caller waits for a connection.
 type watch struct {
-	waiting context.Context
-	giveUp  context.CancelCauseFunc
-	pool    *pgxpool.Pool
-	every   time.Duration
+	waiting    context.Context
+	giveUp     context.CancelCauseFunc
+	pool       *pgxpool.Pool
+	standstill time.Duration
 
 	timer *time.Timer
-	count int64 // of connections that were handed out until the last look
+	count int64     // of connections that were handed out until the last look
+	since time.Time // of the first look that saw it so, with all connections taken
 }
 
-// look ends the wait if all connections are taken, and were so at the last look,
-// with none handed out in between. Where the pool is still making one, how long
-// that may take is for its settings to say.
+// every is the time between two looks, by which a wait may outlast a standstill.
+func (w *watch) every() time.Duration { return w.standstill / 4 }
+
+// look ends the wait if all connections are taken, and were so at each look for the
+// time of a standstill, with none handed out in between. Where the pool is still making
+// one, how long that may take is for its settings to say.
 func (w *watch) look() {
 	if w.waiting.Err() != nil {
 		return // it was over while this began
 	}
 	stat := w.pool.Stat()
-	if stat.AcquiredConns() == stat.MaxConns() && stat.AcquireCount() == w.count {
+	if stat.AcquiredConns() < stat.MaxConns() || stat.AcquireCount() != w.count {
+		w.count, w.since = stat.AcquireCount(), time.Now()
+	}
+	if time.Since(w.since) >= w.standstill {
 		w.giveUp(errStandstill)
 		return
 	}
-	w.count = stat.AcquireCount()
-	w.timer.Reset(w.every)
+	w.timer.Reset(w.every())
 }

@@ -106,3 +106,45 @@ func TestLongQueue(t *testing.T) {
 		t.Errorf("it took %v only", took)
 	}
 }
+
+// TestStandstillSince has a connection handed out to another in the midst of a wait, which
+// goes on for all the time of a standstill from then on.
+func TestStandstillSince(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, newPool(t, server.URL(), ofTwo))
+	s.standstill = 800 * time.Millisecond
+	first, second := mustAcquire(t, s), mustAcquire(t, s)
+	defer second.Release()
+	done := make(chan struct{})
+	var other sync.WaitGroup
+	defer other.Wait()
+	defer close(done)
+	other.Go(func() {
+		conn, err := s.pool.Acquire(t.Context())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		<-done
+		conn.Release()
+	})
+	time.Sleep(100 * time.Millisecond) // the other is first in the queue
+	var since time.Time
+	time.AfterFunc(s.standstill*9/20, func() {
+		since = time.Now()
+		first.Release()
+	})
+	_, err := s.acquire(t.Context())
+	if took := time.Since(since); !errors.Is(err, atrest.ErrUnavailable) || took < s.standstill {
+		t.Errorf("%v, %v after a connection was handed out; want ErrUnavailable, and not before %v", err, took, s.standstill)
+	}
+}
+
+func mustAcquire(t *testing.T, s *Store) *pgxpool.Conn {
+	t.Helper()
+	conn, err := s.pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}

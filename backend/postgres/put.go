@@ -18,7 +18,8 @@ const inlineLimit = 256 << 10
 // a transaction that lasts as long, on a connection that is held as long; at most
 // half of the pool's connections are, further puts wait. If the body panics, so does Put.
 // If the connection ends before the server has answered, Put looks for what it has
-// put, for 2 seconds, before it returns ErrUnavailable.
+// put, and waits until a synchronous standby has it too, for 2 seconds in all, before it
+// returns ErrUnavailable.
 func (s *Store) Put(ctx context.Context, name string, header []byte, body io.Reader, cond backend.Condition) (v backend.Version, err error) {
 	defer annotate(&err, "put", name)
 	escaped, err := checkChange(ctx, name, header, cond)

@@ -137,10 +137,11 @@ func (s *Store) doOnce(ctx context.Context, st *statement, read func(pgx.Rows) e
 	}
 	defer conn.Release()
 	if st.changes && !isolate {
-		longer, done := outlive(ctx, conn.Conn())
-		defer done()
-		affected, err = s.query(longer, conn.Conn(), st, read, args...)
-		return affected, orLost(err)
+		err = change(ctx, conn.Conn(), func(ctx context.Context) (err error) {
+			affected, err = s.query(ctx, conn.Conn(), st, read, args...)
+			return err
+		})
+		return affected, err
 	}
 	if !isolate {
 		return s.query(ctx, conn.Conn(), st, read, args...)
@@ -164,16 +165,16 @@ func begin(ctx context.Context, conn *pgx.Conn) error {
 // commit looks at the answer: to a COMMIT of a transaction that has failed the
 // server says ROLLBACK, and that is no error to it.
 func commit(ctx context.Context, conn *pgx.Conn) error {
-	longer, done := outlive(ctx, conn)
-	defer done()
-	results, err := conn.PgConn().Exec(longer, "COMMIT").ReadAll()
-	if err != nil {
-		return orLost(err)
-	}
-	if len(results) != 1 || results[0].CommandTag.String() != "COMMIT" {
-		return errors.New("the transaction was not committed")
-	}
-	return nil
+	return change(ctx, conn, func(ctx context.Context) error {
+		results, err := conn.PgConn().Exec(ctx, "COMMIT").ReadAll()
+		if err != nil {
+			return err
+		}
+		if len(results) != 1 || results[0].CommandTag.String() != "COMMIT" {
+			return errors.New("the transaction was not committed")
+		}
+		return nil
+	})
 }
 
 // rollbackTime is how long the server has to answer a ROLLBACK before the

@@ -61,8 +61,36 @@ func Migrations(schema string) ([]Migration, error) {
 }
 
 // Grants returns the statements that give a role what a [Store] needs once the
-// tables are there, and no more. An empty schema is "atrest".
+// tables are there, and no more. An empty schema is "atrest". What [Records] need is
+// not among it, see [RecordsGrants].
 func Grants(schema, role string) (string, error) {
+	return grants(schema, role,
+		"SELECT ON @schema@.schema_version",
+		"SELECT, INSERT, UPDATE, DELETE ON @schema@.objects",
+		"SELECT, INSERT, DELETE ON @schema@.chunks")
+}
+
+// RecordsGrants is [Grants] for a role that uses [Records] and their [VaultTables]: it may
+// change records, and see and remove, but not change, what Vault has. A role that needs both
+// gets both.
+func RecordsGrants(schema, role string) (string, error) {
+	return grants(schema, role,
+		"SELECT ON @schema@.schema_version",
+		"SELECT, INSERT, UPDATE, DELETE ON @schema@.records",
+		"SELECT, DELETE ON @schema@."+vaultTable,
+		"SELECT, DELETE ON @schema@."+vaultHATable)
+}
+
+// VaultGrants is [Grants] for the role as which Vault itself connects. It reaches nothing
+// but Vault's own tables, the records with the unseal key least of all.
+func VaultGrants(schema, role string) (string, error) {
+	return grants(schema, role,
+		"SELECT, INSERT, UPDATE, DELETE ON @schema@."+vaultTable,
+		"SELECT, INSERT, UPDATE, DELETE ON @schema@."+vaultHATable)
+}
+
+// grants returns the statements that give a role these rights, and the use of the schema.
+func grants(schema, role string, rights ...string) (string, error) {
 	schema, err := schemaName(schema)
 	if err != nil {
 		return "", fmt.Errorf("postgres: %w", err)
@@ -70,14 +98,11 @@ func Grants(schema, role string) (string, error) {
 	if role == "" || len(role) > maxIdentifier || strings.ContainsRune(role, 0) {
 		return "", fmt.Errorf("postgres: %q can't be the name of a role", role)
 	}
-	s, r := quote(schema), quote(role)
-	return strings.Join([]string{
-		"GRANT USAGE ON SCHEMA " + s + " TO " + r + ";",
-		"GRANT SELECT ON " + s + ".schema_version TO " + r + ";",
-		"GRANT SELECT, INSERT, UPDATE, DELETE ON " + s + ".objects TO " + r + ";",
-		"GRANT SELECT, INSERT, DELETE ON " + s + ".chunks TO " + r + ";",
-		"",
-	}, "\n"), nil
+	var b strings.Builder
+	for _, right := range append([]string{"USAGE ON SCHEMA @schema@"}, rights...) {
+		fmt.Fprintf(&b, "GRANT %s TO %s;\n", inSchema(schema, right), quote(role))
+	}
+	return b.String(), nil
 }
 
 // schemaPattern is narrower than what PostgreSQL allows in quotes, so that a

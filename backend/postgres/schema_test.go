@@ -71,8 +71,50 @@ func TestSchemaNames(t *testing.T) {
 		if _, err := Migrations(name); err == nil {
 			t.Errorf("there are scripts for the schema name %q", name)
 		}
-		if _, err := Grants(name, "role"); err == nil {
-			t.Errorf("there are grants for the schema name %q", name)
+		for _, grants := range []func(schema, role string) (string, error){Grants, RecordsGrants, VaultGrants} {
+			if _, err := grants(name, "role"); err == nil {
+				t.Errorf("there are grants for the schema name %q", name)
+			}
+		}
+	}
+	for _, role := range []string{"", "a\x00", strings.Repeat("x", 64)} {
+		if _, err := Grants("", role); err == nil {
+			t.Errorf("there are grants for the role %q", role)
+		}
+	}
+}
+
+// TestUpgrade opens tables of each older version, in which there is an object.
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	migrations, err := Migrations("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for older := 1; older < len(migrations); older++ {
+		pool := newPool(t, newDatabase(t))
+		for _, m := range migrations[:older] {
+			if _, err := pool.Exec(t.Context(), m.SQL, pgx.QueryExecModeSimpleProtocol); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := pool.Exec(t.Context(), `INSERT INTO atrest.objects (name, version, size, header, body) VALUES ('name', gen_random_uuid(), 0, '', '')`); err != nil {
+			t.Fatal(err)
+		}
+		_, err := New(t.Context(), Config{Pool: pool, SkipMigrations: true})
+		if !errors.Is(err, atrest.ErrSchemaVersion) {
+			t.Errorf("version %d, not to be updated: %v", older, err)
+		}
+		// Whoever comes first, the store or the records.
+		r := openRecordsIn(t, RecordsConfig{Pool: pool})
+		if _, err := r.PutRecord(t.Context(), "seal", []byte("data"), ""); err != nil {
+			t.Error(err)
+		}
+		s := openStore(t, Config{Pool: pool, SkipMigrations: true})
+		if o, err := s.Get(t.Context(), "name", backend.Range{}, ""); err != nil {
+			t.Errorf("after the update from version %d: %v", older, err)
+		} else {
+			o.Body.Close()
 		}
 	}
 }
@@ -183,6 +225,7 @@ func TestRestrictedRole(t *testing.T) {
 	for _, sql := range []string{
 		"CREATE TABLE atrest.t (i int)", "DROP TABLE atrest.chunks", "TRUNCATE atrest.objects", "CREATE SCHEMA s",
 		"ALTER TABLE atrest.objects ADD COLUMN c int", "UPDATE atrest.chunks SET data = ''", "DELETE FROM atrest.schema_version",
+		"SELECT FROM atrest.records", "DELETE FROM atrest.records", "SELECT FROM atrest.vault_kv_store", "DELETE FROM atrest.vault_ha_locks",
 	} {
 		if _, err := pool.Exec(t.Context(), sql); !isCode(err, codePrivilege) {
 			t.Errorf("%s: %v", sql, err)

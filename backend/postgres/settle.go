@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"time"
 
@@ -43,7 +44,8 @@ const settleTime = 2 * time.Second
 // make. Its version was made for this one change, so whoever finds it knows that the
 // change was made, and the call is a success after all. Not to find it proves
 // nothing: the change may come yet, or may have been replaced at once.
-// Then, and for any other error, settle returns err.
+// Then, and for any other error, settle returns err. Where no server listens any more, it
+// does so at once.
 func (s *Store) settle(ctx context.Context, escaped string, id contentID, err error) error {
 	if _, lost := errors.AsType[*lostAnswer](err); !lost {
 		return err
@@ -51,12 +53,11 @@ func (s *Store) settle(ctx context.Context, escaped string, id contentID, err er
 	limited, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
 	for pause := 10 * time.Millisecond; ; pause *= 2 {
-		var current contentID
-		_, lookErr := s.do(limited, s.sql.current, into(&current), escaped)
-		if lookErr == nil && current == id {
+		found, lookErr := s.findCommitted(limited, escaped, id)
+		if lookErr == nil && found {
 			return nil
 		}
-		if wait(limited, pause) == nil {
+		if !isDialError(lookErr) && wait(limited, pause) == nil {
 			continue
 		}
 		if ctx.Err() != nil {
@@ -64,4 +65,36 @@ func (s *Store) settle(ctx context.Context, escaped string, id contentID, err er
 		}
 		return err
 	}
+}
+
+// findCommitted looks for an object of that version. A backend that is told to end while it
+// waits for a standby leaves its change for everybody to see, though the standby may never
+// get it. So what is found counts only once a commit after it was confirmed.
+// Both are done in one transaction, to be sure that it is on one server.
+func (s *Store) findCommitted(ctx context.Context, escaped string, id contentID) (bool, error) {
+	conn, err := s.acquire(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Release()
+	if err := begin(ctx, conn.Conn()); err != nil {
+		return false, err
+	}
+	var current contentID
+	_, err = s.query(ctx, conn.Conn(), s.sql.current, into(&current), escaped)
+	if err != nil || current != id {
+		rollback(conn.Conn())
+		return false, err
+	}
+	if err := execScript(ctx, conn.Conn(), standbySQL+"; COMMIT"); err != nil {
+		rollback(conn.Conn())
+		return false, err
+	}
+	return true, ctx.Err() // the wait may have been cancelled
+}
+
+// isDialError reports whether there was nobody to connect to.
+func isDialError(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
 }

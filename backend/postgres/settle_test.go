@@ -2,14 +2,18 @@ package postgres
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/atrest/atrest"
 	"github.com/atrest/atrest/backend"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // A lostPut is a change that makes the object "thing", the text by which to know
@@ -117,5 +121,40 @@ func TestLostDelete(t *testing.T) {
 	}
 	if names := readList(t, s); len(names) != 0 {
 		t.Errorf("there are %q", names)
+	}
+}
+
+// TestLostServer has the server gone for good when the answer is lost: the first look that
+// finds nobody there is the last.
+func TestLostServer(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, newPool(t, server.URL()))
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := closed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c := &cutter{text: "thing", when: unsent}
+	var refused atomic.Int32
+	pool := newPool(t, server.URL()+"&default_query_exec_mode=exec", ofTwo, func(cfg *pgxpool.Config) {
+		dial := cfg.ConnConfig.DialFunc
+		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if c.cuts.Load() > 0 {
+				refused.Add(1)
+				addr = closed.Addr().String()
+			}
+			return dial(ctx, network, addr)
+		}
+	}, c.intoPool)
+	cut := openStore(t, Config{Pool: pool, Schema: s.schema})
+	start := time.Now()
+	_, err = cut.Put(t.Context(), "thing", nil, strings.NewReader("body"), backend.Condition{})
+	if !errors.Is(err, atrest.ErrUnavailable) || !strings.Contains(err.Error(), "may have been made") {
+		t.Errorf("%v, want ErrUnavailable that leaves it open", err)
+	}
+	if took := time.Since(start); c.cuts.Load() != 1 || refused.Load() == 0 || refused.Load() > 2 || took > settleTime {
+		t.Errorf("it took %v, with %d connections cut and %d refused", took, c.cuts.Load(), refused.Load())
 	}
 }

@@ -199,9 +199,10 @@ func errUploadLost(err error) error {
 		return fmt.Errorf("%w: the server does not have the parts of the upload that it has acknowledged; they may have been removed with the upload: %v",
 			atrest.ErrUnavailable, err)
 	}
-	return fmt.Errorf("%w: the server does not know the upload any more; a rule of the bucket, a Sweep or somebody else may have aborted it: %v",
-		atrest.ErrUnavailable, err)
+	return fmt.Errorf("%w: %s: %v", atrest.ErrUnavailable, unknownUpload, err)
 }
+
+const unknownUpload = "the server does not know the upload any more: a rule of the bucket, a Sweep or somebody else may have aborted it"
 
 // isBadRequest tells whether the server takes the request for a wrong one.
 func isBadRequest(err error) bool {

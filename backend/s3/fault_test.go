@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -229,6 +230,43 @@ func TestAbortedByOthers(t *testing.T) {
 	})
 }
 
+// TestAbortedCutOff has the connection lost on each part of an upload that others
+// have aborted. Only its own abort then tells what has happened.
+func TestAbortedCutOff(t *testing.T) {
+	eachServer(t, func(t *testing.T, srv *devs3.Server) {
+		s := newStore(t, config(t, srv))
+		for _, aborted := range []bool{true, false} {
+			cfg := withoutRetries(s.cfg)
+			var w *wire
+			cfg.Client, w = tap(t, cfg.Client)
+			tapped := newStore(t, cfg)
+			w.fault = func(r *http.Request, answer *http.Response) (*http.Response, error) {
+				if operation(r) != "UploadPart" || r.URL.Query().Get("partNumber") != "1" {
+					return answer, nil
+				}
+				if aborted {
+					_, err := s.client.AbortMultipartUpload(r.Context(), &awss3.AbortMultipartUploadInput{
+						Bucket: &cfg.Bucket, Key: aws.String(s.cfg.Prefix + "name!"), UploadId: aws.String(r.URL.Query().Get("uploadId")),
+					})
+					if err != nil {
+						t.Errorf("abort: %v", err)
+					}
+				}
+				answer.Body.Close()
+				return nil, syscall.ECONNRESET
+			}
+			_, err := tapped.Put(t.Context(), "name", nil, onlyReader(payload(1, 9<<20)), backend.Condition{})
+			wantError(t, "Put whose connection was lost", err, atrest.ErrUnavailable)
+			if !errors.Is(err, syscall.ECONNRESET) || strings.Contains(err.Error(), "aborted") != aborted {
+				t.Errorf("aborted by others: %t; the error says: %v", aborted, err)
+			}
+			if left := uploadsOf(t, srv, s, "name"); len(left) > 0 {
+				t.Errorf("%q is left", left)
+			}
+		}
+	})
+}
+
 // TestBodyPanics checks that the panic reaches the caller, and the upload goes.
 func TestBodyPanics(t *testing.T) {
 	eachServer(t, func(t *testing.T, srv *devs3.Server) {
@@ -298,23 +336,6 @@ func TestAbortFails(t *testing.T) {
 				t.Errorf("Sweep of what is older than %d h removed %d; want %d; error %v", sweep.olderThan, n, sweep.want, err)
 			}
 		}
-	})
-}
-
-// TestSweepProbes removes the objects of probes that died, and nothing else.
-func TestSweepProbes(t *testing.T) {
-	eachServer(t, func(t *testing.T, srv *devs3.Server) {
-		s := newStore(t, config(t, srv))
-		v := mustPut(t, s, "probe-x", "header", []byte("body"))
-		plant(t, s, s.cfg.Prefix+probePrefix+"DEAD!", nil, "probe")
-		plant(t, s, s.cfg.Prefix+"foreign", nil, "foreign")
-		if n, err := s.Sweep(t.Context(), time.Hour); err != nil || n != 0 {
-			t.Errorf("Sweep of old things removed %d, error %v", n, err)
-		}
-		if n, err := s.Sweep(t.Context(), -time.Hour); err != nil || n != 1 {
-			t.Errorf("Sweep removed %d, error %v", n, err)
-		}
-		want(t, s, "probe-x", v, "header", []byte("body"))
 	})
 }
 

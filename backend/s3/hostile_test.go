@@ -220,6 +220,43 @@ func TestWrongSizes(t *testing.T) {
 	}
 }
 
+// TestPartialUnnamed has ranges answered with status 206 and without a word on which
+// they are. None may be taken for the whole object.
+func TestPartialUnnamed(t *testing.T) {
+	eachServer(t, func(t *testing.T, srv *devs3.Server) {
+		var struck atomic.Int32
+		s, altered := tampered(t, srv, false, func(_ *Store, r *http.Request, answer *http.Response) {
+			if answer.StatusCode == http.StatusPartialContent {
+				struck.Add(1)
+				answer.Header.Del("Content-Range")
+			}
+		})
+		mustPut(t, s, "name", "header", payload(1, 20))
+		for _, rng := range []backend.Range{{}, {Length: 5}, backend.All} {
+			_, err := altered.Get(t.Context(), "name", rng, "")
+			wantError(t, "Get", err, atrest.ErrUnsupported)
+		}
+		if struck.Load() != 3 {
+			t.Errorf("%d answers were altered; want 3", struck.Load())
+		}
+	})
+}
+
+// TestWholeUnasked has all of an object with status 200 where a range was asked for,
+// as servers may answer that know no ranges.
+func TestWholeUnasked(t *testing.T) {
+	eachServer(t, func(t *testing.T, srv *devs3.Server) {
+		s, altered := tampered(t, srv, false, func(_ *Store, r *http.Request, answer *http.Response) {
+			if answer.StatusCode == http.StatusPartialContent {
+				answer.StatusCode, answer.Status = http.StatusOK, "200 OK"
+				answer.Header.Del("Content-Range")
+			}
+		})
+		v := mustPut(t, s, "name", "header", payload(1, 20))
+		want(t, altered, "name", v, "header", payload(1, 20))
+	})
+}
+
 // TestProbeFails has a failure during the probe that comes with status 400, as
 // answers to unknown headers do. It must not be taken for a lasting property of the
 // server.

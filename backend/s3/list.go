@@ -24,8 +24,9 @@ const firstPage = 16
 // List yields objects as [backend.Blobs] says, with a request for the first 16
 // keys and one for each 1,000 after that. S3 lists no metadata, so entries have
 // neither header nor version. Keys under the prefix that are not of this package's
-// making are passed over. A listing out of order, or that comes back to where it
-// was, is ErrUnsupported, and one with a negative size ErrTampered.
+// making are passed over. A listing out of order, that comes back to where it was, or
+// that goes on with 10,000 empty pages, is ErrUnsupported, and one with a negative
+// size ErrTampered.
 func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[backend.Entry, error] {
 	return func(yield func(backend.Entry, error) bool) {
 		l, err := s.newListing(prefix, after)
@@ -74,7 +75,7 @@ func (s *Store) newListing(prefix, after string) (*listing, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &listing{Store: s, prefix: escapedPrefix, after: escapedAfter}
+	l := &listing{Store: s, prefix: escapedPrefix, after: escapedAfter, pages: s.newCursor()}
 	l.in = &awss3.ListObjectsV2Input{
 		Bucket: &s.cfg.Bucket, Prefix: aws.String(s.cfg.Prefix + escapedPrefix),
 		// Keys of others may have bytes that XML has not.
@@ -103,7 +104,7 @@ func (l *listing) next(ctx context.Context) (page []types.Object, more bool, err
 		return nil, false, err
 	}
 	if more = aws.ToBool(out.IsTruncated); more {
-		err = l.pages.advance(aws.ToString(out.NextContinuationToken))
+		err = l.pages.advance(aws.ToString(out.NextContinuationToken), len(out.Contents))
 	}
 	l.in.ContinuationToken = out.NextContinuationToken
 	return out.Contents, more, err
@@ -128,18 +129,33 @@ func checkListing(ctx context.Context, out *awss3.ListObjectsV2Output, err error
 // A cursor is where a listing of several pages is. It finds out one that comes
 // back to where it was, also by a detour, in the way of Brent (BIT 20, 1980): it
 // remembers one mark, and another each time that twice as many pages have passed.
+// Marks that are new each time it believes as long as something comes with them.
 type cursor struct {
 	mark        string
 	pages, next int
+	empty       int // pages since there was something on one
+	maxEmpty    int
 }
 
-// advance takes the mark of the next page.
-func (c *cursor) advance(mark string) error {
+// maxEmptyPages is a limit of this package. S3 may give pages without an entry where
+// it passes over what was deleted, as many as there are thousands of that.
+const maxEmptyPages = 10_000
+
+func (s *Store) newCursor() cursor { return cursor{maxEmpty: s.cfg.maxEmptyPages} }
+
+// advance takes the mark of the page after one that has so many entries.
+func (c *cursor) advance(mark string, entries int) error {
+	c.empty++
+	if entries > 0 {
+		c.empty = 0
+	}
 	switch {
 	case mark == "":
 		return fmt.Errorf("%w: the server's listing goes on, but it does not say where", atrest.ErrUnsupported)
 	case mark == c.mark:
 		return fmt.Errorf("%w: the server's listing has come back to where it was", atrest.ErrUnsupported)
+	case c.empty >= c.maxEmpty:
+		return fmt.Errorf("%w: the server's listing goes on, but there was nothing on the last %d pages", atrest.ErrUnsupported, c.empty)
 	}
 	if c.pages++; c.pages > c.next {
 		c.mark, c.next = mark, 2*c.pages

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/atrest/atrest"
 	"github.com/atrest/atrest/backend"
@@ -97,7 +100,12 @@ func (s *Store) fetch(ctx context.Context, key string, offset, n int64) (seen, *
 	if out.ContentLength != nil {
 		length = *out.ContentLength
 	}
-	size, err := checkRange(aws.ToString(out.ContentRange), length, offset, n)
+	var size int64
+	if contentRange := aws.ToString(out.ContentRange); contentRange == "" {
+		size, err = checkWhole(out, length, offset, n)
+	} else {
+		size, err = checkRange(contentRange, length, offset, n)
+	}
 	if err != nil {
 		cancel()
 		out.Body.Close()
@@ -107,12 +115,20 @@ func (s *Store) fetch(ctx context.Context, key string, offset, n int64) (seen, *
 	return newSeen(out.Metadata, out.ETag, size), body, nil
 }
 
+// checkWhole returns the size of the object, and an error unless the answer is all
+// of it and no more than was asked for. Some servers give that without more ado. A
+// range that does not say which one it is has status 206 all the same.
+func checkWhole(out *awss3.GetObjectOutput, length, offset, n int64) (size int64, err error) {
+	answer, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response)
+	if ok && answer.StatusCode == http.StatusOK && offset == 0 && 0 <= length && length <= n {
+		return length, nil
+	}
+	return 0, fmt.Errorf("%w: asked for %d bytes from %d, the server answered with %d bytes and does not say which", atrest.ErrUnsupported, n, offset, length)
+}
+
 // checkRange returns the size of the object, and an error unless the answer is
 // to the range asked for.
 func checkRange(contentRange string, length, offset, n int64) (size int64, err error) {
-	if contentRange == "" && offset == 0 && 0 <= length && length <= n {
-		return length, nil // all of it, which some servers give without more ado
-	}
 	span, total, _ := strings.Cut(strings.TrimPrefix(contentRange, "bytes "), "/")
 	size, err = strconv.ParseInt(total, 10, 64)
 	if err != nil || size <= offset || span != fmt.Sprintf("%d-%d", offset, offset+min(n, size-offset)-1) || length != min(n, size-offset) {

@@ -94,13 +94,57 @@ func TestEndlessListing(t *testing.T) {
 
 // TestCursor has listings that do not come back.
 func TestCursor(t *testing.T) {
-	var c cursor
+	c := cursor{maxEmpty: maxEmptyPages}
 	for n := range 10_000 {
-		if err := c.advance(fmt.Sprint(n)); err != nil {
+		if err := c.advance(fmt.Sprint(n), 1); err != nil {
 			t.Fatalf("page %d: %v", n, err)
 		}
 	}
-	wantError(t, "no mark", c.advance(""), atrest.ErrUnsupported)
+	wantError(t, "no mark", c.advance("", 1), atrest.ErrUnsupported)
+	for n := range 3 * maxEmptyPages {
+		entries := 0
+		if n%maxEmptyPages == maxEmptyPages-1 {
+			entries = 1
+		}
+		if err := c.advance(fmt.Sprint("sparse", n), entries); err != nil {
+			t.Fatalf("sparse page %d: %v", n, err)
+		}
+	}
+	for n := range maxEmptyPages - 1 {
+		if err := c.advance(fmt.Sprint("empty", n), 0); err != nil {
+			t.Fatalf("empty page %d: %v", n, err)
+		}
+	}
+	wantError(t, "nothing for too long", c.advance("another", 0), atrest.ErrUnsupported)
+}
+
+// TestEmptyPages has a server whose listings go on with nothing on each page, and
+// with another mark each time.
+func TestEmptyPages(t *testing.T) {
+	t.Parallel()
+	const limit = 100
+	var pages atomic.Int32
+	cfg := at(t, server(t, devs3.Kinds()[0]), serve(t, func(w http.ResponseWriter, r *http.Request) {
+		n := pages.Add(1)
+		if r.URL.Query().Has("uploads") {
+			fmt.Fprintf(w, "<ListMultipartUploadsResult><IsTruncated>%t</IsTruncated><NextKeyMarker>%d</NextKeyMarker></ListMultipartUploadsResult>", n <= limit, n)
+			return
+		}
+		fmt.Fprintf(w, "<ListBucketResult><IsTruncated>%t</IsTruncated><NextContinuationToken>%d</NextContinuationToken></ListBucketResult>", n <= limit, n)
+	}))
+	cfg.maxEmptyPages = limit
+	s := newStore(t, cfg)
+	for what, list := range map[string]func() error{
+		"List":             func() error { _, err := listError(t, s); return err },
+		"sweep of uploads": func() error { _, err := s.sweepUploads(t.Context(), time.Now()); return err },
+		"sweep of probes":  func() error { _, err := s.sweepProbes(t.Context(), time.Now()); return err },
+	} {
+		pages.Store(0)
+		wantError(t, what, list(), atrest.ErrUnsupported)
+		if pages.Load() != limit {
+			t.Errorf("%s: %d pages were read; want %d", what, pages.Load(), limit)
+		}
+	}
 }
 
 // TestWrongListing has listings of real servers altered on their way.

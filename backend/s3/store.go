@@ -37,7 +37,8 @@ type Config struct {
 	// Client speaks to the server, with endpoint, region, path style, credentials
 	// and retries as its owner has set them. It must not be nil. What it uses of
 	// connections stays its owner's to close. If its HTTPClient is the SDK's own,
-	// the Store has a copy with other connections, which end when they are idle.
+	// the Store has a copy with other connections, which end when they are idle. A
+	// BaseEndpoint has neither user information nor a query.
 	Client *awss3.Client
 
 	// Bucket must exist.
@@ -83,8 +84,9 @@ type Config struct {
 	// them.
 	Logger *slog.Logger
 
-	// copyLimit replaces the constant, for tests.
-	copyLimit int64
+	// copyLimit and maxEmptyPages replace the constants, for tests.
+	copyLimit     int64
+	maxEmptyPages int
 }
 
 // A Store keeps objects in a bucket. It is safe for concurrent use, and needs no
@@ -92,7 +94,7 @@ type Config struct {
 type Store struct {
 	cfg     Config
 	client  *awss3.Client
-	http    awss3.HTTPClient // the client's, guarded
+	http    awss3.HTTPClient // the client's, guarded and discreet
 	log     *slog.Logger
 	stripes [stripes]stripe // by key, for exclusively
 	copies  [stripes]stripe // by key, for lockCopy
@@ -115,7 +117,7 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("s3: %w", err)
 	}
 	s := &Store{cfg: cfg, client: cfg.Client, log: cfg.Logger, probing: newStripe()}
-	s.http = guarded(cfg.Client.Options().HTTPClient, cfg.PlaintextHosts)
+	s.http = discreet{guarded(cfg.Client.Options().HTTPClient, cfg.PlaintextHosts)}
 	for i := range s.stripes {
 		s.stripes[i], s.copies[i] = newStripe(), newStripe()
 	}
@@ -130,6 +132,7 @@ func (cfg *Config) complete() error {
 	cfg.PartSize = cmp.Or(cfg.PartSize, defaultPart)
 	cfg.Concurrency = cmp.Or(cfg.Concurrency, defaultConcurrency)
 	cfg.copyLimit = cmp.Or(cfg.copyLimit, copyLimit)
+	cfg.maxEmptyPages = cmp.Or(cfg.maxEmptyPages, maxEmptyPages)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -142,6 +145,9 @@ func (cfg *Config) complete() error {
 		return fmt.Errorf("Config.PartSize is %d, not between 5 MiB and 5 GiB", cfg.PartSize)
 	case cfg.Concurrency < 1 || cfg.Concurrency > maxConcurrency:
 		return fmt.Errorf("Config.Concurrency is %d, not between 1 and %d", cfg.Concurrency, maxConcurrency)
+	}
+	if err := checkEndpoint(cfg.Client.Options().BaseEndpoint); err != nil {
+		return err
 	}
 	return checkPrefix(cfg.Prefix)
 }

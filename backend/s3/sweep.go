@@ -12,8 +12,9 @@ import (
 // Sweep removes what processes that died have left under the prefix: unfinished
 // multipart uploads, which cost space and are seen by nobody, and the objects of
 // probes. It takes only what was begun more than olderThan ago, by the clocks of
-// this machine and the server, so let that be longer than any upload takes. It
-// returns how many things it has removed.
+// this machine and the server, so let that be longer than any upload takes, and
+// nothing of which the server does not tell when that was. It returns how many things
+// it has removed.
 //
 // MinIO lists an upload only to those who ask for its very key, so that Sweep
 // finds none there. It removes old uploads by itself.
@@ -31,14 +32,14 @@ func (s *Store) Sweep(ctx context.Context, olderThan time.Duration) (removed int
 
 func (s *Store) sweepUploads(ctx context.Context, before time.Time) (removed int, err error) {
 	in := &awss3.ListMultipartUploadsInput{Bucket: &s.cfg.Bucket, Prefix: optional(s.cfg.Prefix)}
-	for pages := (cursor{}); ; {
+	for pages := s.newCursor(); ; {
 		out, err := s.client.ListMultipartUploads(ctx, in, s.guard)
 		if err != nil {
 			return removed, describe(ctx, err)
 		}
 		for _, found := range out.Uploads {
 			key := aws.ToString(found.Key)
-			if _, _, ours := s.parseKey(key); !ours && !s.isProbe(key) || !aws.ToTime(found.Initiated).Before(before) {
+			if _, _, ours := s.parseKey(key); !ours && !s.isProbe(key) || !isBefore(found.Initiated, before) {
 				continue
 			}
 			u := upload{Store: s, key: key, id: aws.ToString(found.UploadId)}
@@ -54,22 +55,26 @@ func (s *Store) sweepUploads(ctx context.Context, before time.Time) (removed int
 		if next != "" {
 			next += "\n" + aws.ToString(out.NextUploadIdMarker)
 		}
-		if err := pages.advance(next); err != nil {
+		if err := pages.advance(next, len(out.Uploads)); err != nil {
 			return removed, err
 		}
 		in.KeyMarker, in.UploadIdMarker = out.NextKeyMarker, out.NextUploadIdMarker
 	}
 }
 
+// isBefore is false for a time that the server does not tell.
+func isBefore(t *time.Time, before time.Time) bool { return t != nil && t.Before(before) }
+
 func (s *Store) sweepProbes(ctx context.Context, before time.Time) (removed int, err error) {
 	in := &awss3.ListObjectsV2Input{Bucket: &s.cfg.Bucket, Prefix: aws.String(s.cfg.Prefix + probePrefix)}
-	for pages := (cursor{}); ; {
+	for pages := s.newCursor(); ; {
 		page, err := s.client.ListObjectsV2(ctx, in, s.guard)
 		if err := checkListing(ctx, page, err); err != nil {
 			return removed, err
 		}
 		for _, o := range page.Contents {
-			if !aws.ToTime(o.LastModified).Before(before) {
+			// The prefix was asked for, but something on the way may drop it.
+			if !s.isProbe(aws.ToString(o.Key)) || !isBefore(o.LastModified, before) {
 				continue
 			}
 			if _, err := s.client.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &s.cfg.Bucket, Key: o.Key}, s.guard); err != nil {
@@ -80,7 +85,7 @@ func (s *Store) sweepProbes(ctx context.Context, before time.Time) (removed int,
 		if !aws.ToBool(page.IsTruncated) {
 			return removed, nil
 		}
-		if err := pages.advance(aws.ToString(page.NextContinuationToken)); err != nil {
+		if err := pages.advance(aws.ToString(page.NextContinuationToken), len(page.Contents)); err != nil {
 			return removed, err
 		}
 		in.ContinuationToken = page.NextContinuationToken

@@ -37,7 +37,9 @@ type upload struct {
 	parts []types.CompletedPart // by number, from 1
 	cut   bool                  // a part's request was broken off
 
-	completed atomic.Bool
+	completing atomic.Bool // a request to complete it was sent
+	completed  atomic.Bool
+	missing    atomic.Bool // the server did not know it when it was first to be aborted
 }
 
 // withUpload begins an upload, calls f, which is to fill and to complete it, and
@@ -63,10 +65,20 @@ func (s *Store) withUpload(ctx context.Context, key string, meta map[string]stri
 			return
 		}
 		if abortErr := cleanUp(ctx, u.abort); err != nil {
-			err = errors.Join(err, abortErr)
+			err = errors.Join(u.explain(err), abortErr)
 		}
 	}()
 	return f(u)
+}
+
+// explain adds to an error of the connection that the upload is gone, if nobody here
+// has ended it. MinIO may close the connection on a part of an upload that somebody
+// else has aborted, instead of answering that it does not know it.
+func (u *upload) explain(err error) error {
+	if u.completing.Load() || !u.missing.Load() || !errors.Is(err, atrest.ErrUnavailable) || !isConnection(err) {
+		return err
+	}
+	return fmt.Errorf("%w; and %s", err, unknownUpload)
 }
 
 // cleanUp calls f, which has time of its own, as the end of ctx may be the reason
@@ -99,6 +111,9 @@ func (u *upload) abort(ctx context.Context) error {
 	for tries := 1; tries <= abortTries; tries++ {
 		_, err = u.client.AbortMultipartUpload(ctx, in, u.guard)
 		err = describe(ctx, err)
+		if tries == 1 && errors.Is(err, errNoUpload) {
+			u.missing.Store(true)
+		}
 		// The server may still be at a part whose request was broken off, and the
 		// upload may come back with it: look again several times, in some 3 s.
 		gone := err == nil || errors.Is(err, errNoUpload) && tries > 1
@@ -130,6 +145,7 @@ func (u *upload) complete(ctx context.Context, when precondition) error {
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: u.parts},
 		IfMatch:         when.ifMatch, IfNoneMatch: when.ifNoneMatch,
 	}
+	u.completing.Store(true)
 	once := func(o *awss3.Options) { o.Retryer = aws.NopRetryer{} }
 	for tries := 1; ; tries++ {
 		_, err := u.client.CompleteMultipartUpload(ctx, in, u.guard, once)

@@ -1,5 +1,6 @@
-// Package child runs the servers that the tests, the demo and the examples need
-// as child processes, which end with the process that started them.
+// Package child runs servers as child processes, which end with the process that
+// started them: the internal Vault, and those that the tests, the demo and the
+// examples need.
 package child
 
 import (

@@ -51,6 +51,14 @@ type Options struct {
 	// use one directory at the same time. If empty, data is kept in memory.
 	StorageDir string
 
+	// Storage, if not empty, is the storage block of the configuration, in place
+	// of StorageDir: storage "postgresql" { ... }.
+	Storage string
+
+	// Bare leaves the server as it starts, to be initialised and unsealed by
+	// whoever is tested. RootToken and Unseal have nothing to give then.
+	Bare bool
+
 	// Log receives what the server prints. If nil, it is dropped, except
 	// that the last lines become part of the error if the server fails.
 	Log io.Writer
@@ -62,6 +70,8 @@ type Server struct {
 	binary    executable
 	tempDir   string // configuration file; removed by Stop
 	data      dataDir
+	storage   string // of the configuration; empty: of data
+	bare      bool
 	log       io.Writer
 	transport *http.Transport // of every client, so that Stop can close their connections
 
@@ -115,6 +125,8 @@ func newServer(o Options) (*Server, error) {
 		binary:    binary,
 		tempDir:   tempDir,
 		data:      data,
+		storage:   o.Storage,
+		bare:      o.Bare,
 		log:       o.Log,
 		transport: newTransport(),
 	}, nil
@@ -124,7 +136,11 @@ func newServer(o Options) (*Server, error) {
 func (s *Server) bringUp(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.launch(ctx); err != nil {
+	return s.launchAndUnseal(ctx)
+}
+
+func (s *Server) launchAndUnseal(ctx context.Context) error {
+	if err := s.launch(ctx); err != nil || s.bare {
 		return err
 	}
 	if err := s.loadOrInit(ctx); err != nil {
@@ -186,13 +202,7 @@ func (s *Server) restart(ctx context.Context) error {
 		return err
 	}
 	s.transport.CloseIdleConnections()
-	if err := s.launch(ctx); err != nil {
-		return err
-	}
-	if err := s.loadOrInit(ctx); err != nil {
-		return err
-	}
-	return s.unseal(ctx)
+	return s.launchAndUnseal(ctx)
 }
 
 // Stop ends the server and waits until it is gone, then removes what devvault

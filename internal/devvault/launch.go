@@ -120,6 +120,9 @@ func (s *Server) config(address string) string {
 	if path := s.data.vaultPath(); path != "" {
 		storage = fmt.Sprintf("storage \"file\" {\n  path = %q\n}", path)
 	}
+	if s.storage != "" {
+		storage = s.storage
+	}
 	return fmt.Sprintf(`%s
 listener "tcp" {
   address     = %q

@@ -75,6 +75,9 @@ func (p *pipeline) next() (*batch, error) {
 	if p.failed != nil {
 		return nil, p.failed
 	}
+	if p.spare != nil { // nobody has taken it: the source has ended
+		p.pool.put(p.spare, p.size)
+	}
 	p.spare, p.current = p.current, nil
 	p.fillQueue()
 	if len(p.queue) == 0 {
@@ -100,15 +103,8 @@ const slack = 3
 func (p *pipeline) fillQueue() {
 	depth := runtime.GOMAXPROCS(0) + slack
 	for p.ended == nil && len(p.queue) < depth {
-		b := p.spare
-		p.spare = nil
+		b := p.fillOne()
 		if b == nil {
-			b = p.pool.get(p.size)
-		}
-		b.taken.Store(true) // keeps a late goroutine off while we fill it
-		p.ended = p.fill(b)
-		if p.ended != nil && p.ended != io.EOF {
-			p.pool.put(b, p.size)
 			return
 		}
 		b.work = p.work
@@ -120,6 +116,30 @@ func (p *pipeline) fillQueue() {
 			go b.help()
 		}
 	}
+}
+
+// fillOne returns the next batch of the source, or nil if that has failed. A batch
+// that is not returned, also because the source panics, is wiped.
+func (p *pipeline) fillOne() *batch {
+	b := p.spare
+	p.spare = nil
+	if b == nil {
+		b = p.pool.get(p.size)
+	}
+	b.taken.Store(true) // keeps a late goroutine off while we fill it
+	filled := false
+	defer func() {
+		if !filled {
+			b.dirty = len(b.buf) // wherever the source has got to
+			p.pool.put(b, p.size)
+		}
+	}()
+	p.ended = p.fill(b)
+	if p.ended != nil && p.ended != io.EOF {
+		return nil
+	}
+	filled = true
+	return b
 }
 
 // help does the work of b unless somebody has begun to.

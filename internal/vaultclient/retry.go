@@ -1,4 +1,4 @@
-package transit
+package vaultclient
 
 import (
 	"context"
@@ -24,7 +24,6 @@ type failure struct {
 	err       error
 	transient bool          // the same request may succeed in a moment
 	after     time.Duration // but not before
-	refused   bool          // Vault refused the request, maybe for one of its items
 }
 
 func (f *failure) Error() string { return f.err.Error() }
@@ -33,16 +32,16 @@ func (f *failure) Unwrap() error { return f.err }
 func transient(err error) *failure { return &failure{err: err, transient: true} }
 
 // retry calls try until it succeeds or fails for good, at most so many times.
-func (v *vault) retry(ctx context.Context, r request, try func() error) error {
+func (c *Client) retry(ctx context.Context, r Request, try func() error) error {
 	for n := 1; ; n++ {
 		err := try()
 		f, ok := errors.AsType[*failure](err)
-		if !ok || !f.transient || f.after > maxWait || r.once || n >= v.tries {
+		if !ok || !f.transient || f.after > maxWait || r.Once || n >= c.tries {
 			return err
 		}
 		wait := f.after + backoff(n)
-		v.log.WarnContext(ctx, "request to Vault failed, trying again",
-			"path", r.path, "try", n, "wait", wait, "error", err)
+		c.log.WarnContext(ctx, "request to Vault failed, trying again",
+			"path", r.Path, "try", n, "wait", wait, "error", err)
 		if sleep(ctx, wait) != nil {
 			return fmt.Errorf("waiting to try again: %w (%v)", ctx.Err(), err)
 		}

@@ -1,16 +1,17 @@
-package transit
+package vaultclient
 
 import (
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	unencrypted "github.com/atrest/atrest/internal/plaintext"
 )
 
 // checkAddress returns what may be shown of the address of a Vault, scheme and
-// host, if it is one to which data keys may be sent. A unix:// address is
+// host, if it is one to which secrets may be sent. A unix:// address is
 // http://localhost by the time that it is here (ParseAddress of Vault's client).
 func checkAddress(client *http.Client, address string, plaintextHosts []string) (string, error) {
 	u, err := url.Parse(address)
@@ -63,4 +64,18 @@ func checkRedirect(client *http.Client, resp *http.Response, plaintextHosts []st
 		return err
 	}
 	return checkProxy(client, to, plaintextHosts)
+}
+
+// ValidPath tells whether path, of a mount or of a request, without slashes at
+// its ends, stays where it is put: below the path in front of it, and out of the
+// query.
+func ValidPath(path string) bool {
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "" || segment == "." || segment == ".." {
+			return false
+		}
+	}
+	return !strings.ContainsFunc(path, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune(`?#%\`, r)
+	})
 }

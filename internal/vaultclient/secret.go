@@ -1,36 +1,50 @@
-package transit
+package vaultclient
 
 import (
-	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 )
 
-// wipe overwrites b as well as Go lets us: the runtime may have copied it.
-func wipe(b []byte) {
+// Wipe overwrites b, to its capacity, as well as Go lets us: the runtime may have copied it.
+func Wipe(b []byte) {
 	clear(b[:cap(b)])
 }
 
-// secretBody is the body of a request, which holds base64 of data keys.
+// SecretBody is the body of a request, which holds secrets: data keys, unseal keys.
 //
 // net/http may go on reading a body after the request has returned (see
 // http.RoundTripper), so a plain slice could not be wiped without a data race.
-// Readers of a wiped body get an error.
-type secretBody struct {
+// Readers of a wiped body get an error. [Body] and [RawBody] make one.
+type SecretBody struct {
 	mu   sync.Mutex
 	data []byte // nil when wiped
 }
 
-func (b *secretBody) wipe() {
+// RawBody returns a body that is data, which is JSON. It takes data over.
+func RawBody(data []byte) *SecretBody { return &SecretBody{data: data} }
+
+// Wipe overwrites the body, which cannot be sent from then on. A second Wipe does
+// nothing.
+func (b *SecretBody) Wipe() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	wipe(b.data)
+	Wipe(b.data)
 	b.data = nil
 }
 
+func (b *SecretBody) wiped() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.data == nil
+}
+
+// Format writes nothing of the body, whatever the verb.
+func (b *SecretBody) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
+
 // reader returns a new reader of the whole body, for one try.
-func (b *secretBody) reader() *secretReader {
+func (b *SecretBody) reader() *secretReader {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return &secretReader{body: b, size: len(b.data)}
@@ -39,7 +53,7 @@ func (b *secretBody) reader() *secretReader {
 // secretReader is an io.ReadSeeker with a Len method, which is what Vault's
 // client reads in place, with a Content-Length, and rewinds for a redirect.
 type secretReader struct {
-	body *secretBody
+	body *SecretBody
 	off  int // guarded by body.mu
 	size int
 }
@@ -84,36 +98,13 @@ func readBounded(r io.Reader, limit int64) ([]byte, error) {
 			return buf, nil
 		}
 		if err != nil {
-			wipe(buf)
+			Wipe(buf)
 			return nil, err
 		}
 		if len(buf) == cap(buf) {
 			grown := append(make([]byte, 0, 2*cap(buf)), buf...)
-			wipe(buf)
+			Wipe(buf)
 			buf = grown
 		}
 	}
-}
-
-// plaintext is a decrypted data key. It decodes itself from the JSON text, so
-// that the base64 never becomes a string, which could not be wiped.
-type plaintext []byte
-
-// UnmarshalJSON decodes a JSON string of canonical base64 without escapes,
-// which is what Vault sends.
-func (p *plaintext) UnmarshalJSON(text []byte) error {
-	wipe(*p) // a second value under the same name
-	*p = nil
-	if len(text) < 2 || text[0] != '"' {
-		return errors.New("plaintext is not a string")
-	}
-	text = text[1 : len(text)-1]
-	raw := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
-	n, err := base64.StdEncoding.Strict().Decode(raw, text)
-	if err != nil {
-		wipe(raw)
-		return errors.New("plaintext is not base64") // err would be safe, but says no more
-	}
-	*p = raw[:n]
-	return nil
 }

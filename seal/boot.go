@@ -1,0 +1,139 @@
+package seal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/atrest/atrest"
+)
+
+// Boot ends with an unsealed Vault that is set up, and a service logged in to it,
+// whatever it starts from: an empty database, a Vault that was restarted, a run that
+// died at any step, a new machine. Many nodes may call it at once.
+//
+// password is the Encryption Password. It is needed on an installation's first boot,
+// on a new machine, and when the instance key or the password file has been
+// lost; else nil takes the one on disk. One that is given must open the seal
+// record, and is then kept on disk. Boot copies it.
+//
+// Errors: ErrPasswordMissing, ErrWrongPassword, ErrStalePassword, ErrWeakPassword,
+// ErrInstanceKeyMissing, ErrWrongInstanceKey, ErrUnsafePermissions, ErrCorruptRecord,
+// ErrOtherInstallation, ErrRecordMissing, ErrAlreadyInitialized, ErrInitInterrupted,
+// ErrWrongUnsealKey, and those of Vault and of the records: ErrVaultUnavailable,
+// ErrVaultSealed, ErrPermission, ErrUnavailable. After an error Boot may be called
+// again.
+func (m *Manager) Boot(ctx context.Context, password []byte) error {
+	m.booting.Lock()
+	defer m.booting.Unlock()
+	if err := m.boot(ctx, password); err != nil {
+		return fmt.Errorf("seal: boot: %w", err)
+	}
+	return nil
+}
+
+func (m *Manager) boot(ctx context.Context, password []byte) error {
+	s, err := m.open(ctx, password)
+	if err != nil {
+		return err
+	}
+	defer func() { s.wipeAll() }()
+	if s == nil || s.header.state == stateIntent {
+		if s, err = m.initialise(ctx); err != nil {
+			return err
+		}
+	}
+	if err := m.unseal(ctx, s); err != nil {
+		return err
+	}
+	if s.appRole == nil || s.pending != nil || s.nextAppRole != nil {
+		err = m.locked(ctx, func(ctx context.Context, now *sealed) error {
+			s, err = m.finish(ctx, now)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return m.login(ctx, s.appRole)
+}
+
+func (s *sealed) wipeAll() {
+	if s != nil {
+		s.payload.wipe()
+	}
+}
+
+// open finds the password and opens the seal record with it; nil if there is no
+// record. Afterwards the password is in m, and on disk if there is a record.
+func (m *Manager) open(ctx context.Context, given []byte) (*sealed, error) {
+	local, err := m.readLocal(ctx)
+	if err != nil && (given == nil || !isRepairable(err)) {
+		return nil, err
+	}
+	defer local.wipe()
+	stored, err := m.cfg.Records.GetRecord(ctx, sealRecordName)
+	if errors.Is(err, atrest.ErrNotFound) {
+		return nil, m.firstPassword(local, given)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the seal record: %w", err)
+	}
+	r, err := parseRecord(stored.Data)
+	if err != nil {
+		return nil, err
+	}
+	if local != nil && local.install != r.install {
+		return nil, fmt.Errorf("%w: the seal record is of installation %s, the password file of %s; a machine that is to change over to another installation needs its password file removed",
+			atrest.ErrOtherInstallation, r.install, local.install)
+	}
+	p, err := m.tryPasswords(r, local, given)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.keepLocal(ctx, local, &r.recordHeader); err != nil {
+		p.wipe()
+		return nil, err
+	}
+	return &sealed{stored.Revision, r.recordHeader, p}, nil
+}
+
+// isRepairable tells errors of the password file that who knows the password can
+// do without.
+func isRepairable(err error) bool {
+	return errors.Is(err, atrest.ErrPasswordMissing) || errors.Is(err, atrest.ErrWrongInstanceKey) || errors.Is(err, atrest.ErrCorruptRecord)
+}
+
+// firstPassword takes the password of an installation that is to come.
+func (m *Manager) firstPassword(local *passwordFile, given []byte) error {
+	if local != nil {
+		return fmt.Errorf("%w: this machine belongs to installation %s, of which there is no seal record: is this the right database? If so, restore the record from a backup; "+
+			"only if nothing of the installation is to be kept, remove the password file %s and begin anew", atrest.ErrRecordMissing, local.install, m.cfg.PasswordFile)
+	}
+	if err := checkPassword(given); err != nil {
+		return err
+	}
+	m.setPassword(newSecret(bytes.Clone(given)), 0)
+	return nil
+}
+
+// tryPasswords opens the record with the password that was given, or else with
+// the one of those on disk that fits it, and keeps that one in m.
+func (m *Manager) tryPasswords(r *record, local *passwordFile, given []byte) (*payload, error) {
+	password := newSecret(bytes.Clone(given))
+	defer password.wipe()
+	if given == nil {
+		fits, err := r.passwordFrom(local)
+		if err != nil {
+			return nil, err
+		}
+		password = fits.clone()
+	}
+	p, err := r.open(&m.kdf, password)
+	if err != nil {
+		return nil, err
+	}
+	m.setPassword(password, r.generation)
+	return p, nil
+}

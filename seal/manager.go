@@ -1,0 +1,149 @@
+package seal
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/atrest/atrest/backend"
+	"github.com/atrest/atrest/internal/vaultclient"
+)
+
+// Config says where the parts of an installation are. The zero value of each field
+// but the first four is a good choice.
+type Config struct {
+	// Vault reaches this node's internal Vault. Required. It needs no token, and none
+	// that it has is used. Its address must begin with https:// or be on this machine.
+	Vault *api.Client
+
+	// Records keeps the seal record: the special table, shared by all nodes of the
+	// installation. Required.
+	Records backend.Records
+
+	// InstanceKey opens this machine's password file. Required. See KeyFile.
+	InstanceKey InstanceKey
+
+	// PasswordFile is the path of the file on local disk in which the Encryption Password
+	// is kept, encrypted with the instance key. Required. Its directory is made if
+	// it is missing, and must be nobody else's to write.
+	PasswordFile string
+
+	// Mount and Key name the transit engine and the transit key that Boot makes.
+	// Default "transit" and "atrest".
+	Mount, Key string
+
+	// AppRoleMount and RoleName name the AppRole engine, and the role and the policy by which
+	// services log in. Default "approle" and "atrest".
+	AppRoleMount, RoleName string
+
+	// Shares and Threshold are into how many parts the unseal key of a new Vault is
+	// split, and how many of them unseal it (Shamir). Default 1 and 1: the record holds
+	// all of them anyway.
+	Shares, Threshold int
+
+	// Argon2id is what it costs to try a password. Default: 64 MiB, 3 passes, 4 lanes.
+	Argon2id Argon2id
+
+	// InitGrace is how long a node that finds an intent to initialise Vault, left by
+	// a run that is gone, waits before it does so itself. It must be longer than Vault
+	// takes to initialise. Default 10 s.
+	InitGrace time.Duration
+
+	// PlaintextHosts are the hosts, beside this machine, to which http:// is allowed.
+	PlaintextHosts []string
+
+	// Logger is told of each change of state. It never sees a secret. Default: discard.
+	Logger *slog.Logger
+}
+
+// Format writes no more than where the password file is: with some verbs, fmt would
+// print the client with its token.
+func (c Config) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "seal of %s", c.PasswordFile) }
+
+func (c Config) withDefaults() (Config, error) {
+	c.Mount, c.Key = cmp.Or(c.Mount, "transit"), cmp.Or(c.Key, "atrest")
+	c.AppRoleMount, c.RoleName = cmp.Or(c.AppRoleMount, "approle"), cmp.Or(c.RoleName, "atrest")
+	c.Shares, c.Threshold = cmp.Or(c.Shares, 1), cmp.Or(c.Threshold, 1)
+	c.Argon2id = c.Argon2id.withDefaults()
+	c.InitGrace = cmp.Or(c.InitGrace, 10*time.Second)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	switch {
+	case c.Vault == nil:
+		return c, errors.New("Config.Vault is required")
+	case c.Records == nil:
+		return c, errors.New("Config.Records is required")
+	case c.InstanceKey == nil:
+		return c, errors.New("Config.InstanceKey is required")
+	case c.PasswordFile == "":
+		return c, errors.New("Config.PasswordFile is required")
+	case c.InitGrace < 0:
+		return c, fmt.Errorf("Config.InitGrace is negative: %s", c.InitGrace)
+	}
+	return c, errors.Join(checkShares(c.Shares, c.Threshold), c.Argon2id.check())
+}
+
+// A Manager looks after the internal Vault of one node: it initialises and unseals it,
+// sets it up, and logs services in. Its methods may be called concurrently. Printing
+// it, with any verb, shows no secret.
+type Manager struct {
+	cfg       Config
+	log       *slog.Logger
+	anonymous *vaultclient.Client // sends no token
+	kdf       kdfCache
+
+	rootPatience time.Duration
+
+	booting sync.Mutex // one change of the installation's state at a time
+
+	mu         sync.Mutex // of what follows
+	password   *secret
+	generation uint32 // of password; 0 before there is a record
+	session    *session
+}
+
+// New returns a Manager. It checks the configuration and does no input or output.
+func New(cfg Config) (*Manager, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	client, err := vaultclient.New(vaultclient.Config{Client: cfg.Vault, PlaintextHosts: cfg.PlaintextHosts, Logger: cfg.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	return &Manager{
+		cfg: cfg, log: cfg.Logger, rootPatience: defaultRootPatience,
+		anonymous: client.WithToken(func() string { return "" }),
+	}, nil
+}
+
+// Format names the password file.
+func (m *Manager) Format(f fmt.State, _ rune) {
+	io.WriteString(f, "seal manager of "+m.cfg.PasswordFile)
+}
+
+// Close wipes what the Manager holds in memory. Vault stays as it is. The Manager, and
+// the clients that it has given out, are of no use afterwards.
+func (m *Manager) Close() {
+	m.booting.Lock()
+	defer m.booting.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.session != nil {
+		m.session.close()
+	}
+	m.password.wipe()
+	m.password = nil
+	m.kdf.close()
+}
+
+// withToken returns a client that sends this token.
+func (m *Manager) withToken(token []byte) *vaultclient.Client {
+	return m.anonymous.WithToken(func() string { return string(token) })
+}

@@ -1,0 +1,173 @@
+package seal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/atrest/atrest"
+	"github.com/atrest/atrest/internal/vaultclient"
+)
+
+// Rekey replaces Vault's unseal key by a new one, in that many shares of which threshold
+// unseal it. Vault stays unsealed.
+//
+// In order, a death after each step leaving a record that unseals Vault:
+//
+//  1. Vault makes a new key, which it does not use before it is verified;
+//  2. the record holds it beside the old one, as pending;
+//  3. the new key is given back to Vault, which changes over;
+//  4. the record holds the new key alone.
+//
+// Between 2 and 4 it is not known which of the two is Vault's, and both are tried.
+func (m *Manager) Rekey(ctx context.Context, shares, threshold int) error {
+	m.booting.Lock()
+	defer m.booting.Unlock()
+	err := checkShares(shares, threshold)
+	if err == nil {
+		err = m.locked(ctx, func(ctx context.Context, s *sealed) error { return m.rekey(ctx, s, shares, threshold) })
+	}
+	if err != nil {
+		return fmt.Errorf("seal: rekey: %w", err)
+	}
+	return nil
+}
+
+// rekeyState is the answer of sys/rekey/init, /update and /verify.
+type rekeyState struct {
+	Nonce             string                    `json:"nonce"`
+	Started           bool                      `json:"started"`
+	Complete          bool                      `json:"complete"`
+	Keys              []vaultclient.Base64Bytes `json:"keys_base64"`
+	VerificationNonce string                    `json:"verification_nonce"`
+}
+
+func (m *Manager) rekey(ctx context.Context, s *sealed, shares, threshold int) error {
+	made, err := m.newUnsealKey(ctx, s.keys, shares, threshold)
+	if err != nil {
+		return err
+	}
+	answer := initAnswer{Keys: made.Keys}
+	defer answer.wipe()
+	next := answer.unsealKeys(threshold)
+	defer next.wipe()
+	password := m.currentPassword()
+	defer password.wipe()
+	pending, err := m.put(ctx, &sealed{s.revision, s.header, &payload{keys: s.keys, pending: next, appRole: s.appRole, nextAppRole: s.nextAppRole}}, password)
+	if err != nil {
+		return err
+	}
+	defer pending.wipeAll()
+	for _, share := range pending.pending.shares {
+		complete, err := m.verifyRekey(ctx, made.VerificationNonce, share)
+		if err != nil {
+			return err
+		}
+		if complete { // by threshold of them
+			break
+		}
+	}
+	done, err := m.put(ctx, pending.withKeys(pending.pending), password)
+	done.wipeAll()
+	if err == nil {
+		m.log.InfoContext(ctx, "vault has a new unseal key", "shares", shares, "threshold", threshold)
+	}
+	return err
+}
+
+// withKeys is s with these keys alone.
+func (s *sealed) withKeys(keys *unsealKeys) *sealed {
+	return &sealed{s.revision, s.header, &payload{keys: keys, appRole: s.appRole, nextAppRole: s.nextAppRole}}
+}
+
+// newUnsealKey has Vault make a key that it does not use yet.
+func (m *Manager) newUnsealKey(ctx context.Context, keys *unsealKeys, shares, threshold int) (*rekeyState, error) {
+	if err := m.cancelRekey(ctx); err != nil {
+		return nil, err
+	}
+	body, err := vaultclient.Body(map[string]any{"secret_shares": shares, "secret_threshold": threshold, "require_verification": true})
+	if err != nil {
+		return nil, err
+	}
+	begun, err := m.rekeyRequest(ctx, http.MethodPut, "sys/rekey/init", body)
+	if err != nil {
+		return nil, err
+	}
+	for _, share := range keys.shares {
+		body, err := shareBody(map[string]string{"nonce": begun.Nonce}, share)
+		if err != nil {
+			return nil, err
+		}
+		made, err := m.rekeyRequest(ctx, http.MethodPut, "sys/rekey/update", body)
+		if err != nil {
+			return nil, errors.Join(err, m.cancelRekey(context.WithoutCancel(ctx)))
+		}
+		if !made.Complete {
+			continue
+		}
+		if len(made.Keys) != shares || made.VerificationNonce == "" {
+			return nil, vaultclient.Garbage("a new key without all that belongs to it")
+		}
+		return made, nil
+	}
+	return nil, errors.Join(fmt.Errorf("%w: Vault wants more shares of it than the record has", atrest.ErrWrongUnsealKey), m.cancelRekey(context.WithoutCancel(ctx)))
+}
+
+// verifyRekey gives Vault a share of the key that it has made. With the last one it
+// changes over.
+func (m *Manager) verifyRekey(ctx context.Context, nonce string, share *secret) (complete bool, err error) {
+	body, err := shareBody(map[string]string{"nonce": nonce}, share)
+	if err != nil {
+		return false, err
+	}
+	state, err := m.rekeyRequest(ctx, http.MethodPut, "sys/rekey/verify", body)
+	return err == nil && state.Complete, err
+}
+
+// cancelRekey ends a rekey of before, which Vault keeps in memory. One that awaits its
+// verification is ended by the first request as well.
+func (m *Manager) cancelRekey(ctx context.Context) error {
+	_, _, err := vaultclient.Do[struct{}](ctx, m.anonymous, vaultclient.Request{Method: http.MethodDelete, Path: "sys/rekey/init"})
+	return err
+}
+
+func (m *Manager) rekeyRequest(ctx context.Context, method, path string, body *vaultclient.SecretBody) (*rekeyState, error) {
+	a, _, err := vaultclient.Do[rekeyState](ctx, m.anonymous, vaultclient.Request{Method: method, Path: path, Body: body, Once: true})
+	if err == nil && a == nil {
+		err = vaultclient.Garbage("nothing")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return a, nil
+}
+
+// settleKeys finds out which of two keys is Vault's after a rekey that died, and records
+// it. Vault is unsealed. The caller has the lock.
+func (m *Manager) settleKeys(ctx context.Context, s *sealed) (*sealed, error) {
+	if s.pending == nil {
+		return s, nil
+	}
+	password := m.currentPassword()
+	defer password.wipe()
+	for _, keys := range []*unsealKeys{s.pending, s.keys} {
+		err := m.withRoot(ctx, keys, func(context.Context, *vaultclient.Client) error { return nil })
+		if errors.Is(err, atrest.ErrWrongUnsealKey) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return m.put(ctx, s.withKeys(keys), password)
+	}
+	return nil, fmt.Errorf("neither the unseal key in the record nor the one of an unfinished rekey: %w", atrest.ErrWrongUnsealKey)
+}
+
+// checkShares says which shares Vault takes.
+func checkShares(shares, threshold int) error {
+	if shares < 1 || shares > maxShares || threshold < 1 || threshold > shares || shares > 1 && threshold == 1 {
+		return fmt.Errorf("%w: %d of %d shares: Vault takes 1 of 1, or 2 to n of n up to %d", atrest.ErrUnsupported, threshold, shares, maxShares)
+	}
+	return nil
+}

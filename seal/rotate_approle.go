@@ -1,0 +1,74 @@
+package seal
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/atrest/atrest/internal/vaultclient"
+
+	"github.com/atrest/atrest"
+)
+
+// RotateSecretID replaces the secret id by which services log in. Tokens that are in
+// use stay valid; the clients of this Manager log in by the new one from now on, those of
+// other nodes after their next boot, or, if their token ends before, by reading the
+// record.
+//
+// In order: a new secret id is made and recorded beside the old one, it is tried, it is
+// recorded alone, and all others are destroyed. A death before it is recorded alone leaves
+// the old one in use, and the next boot destroys the new one.
+func (m *Manager) RotateSecretID(ctx context.Context) error {
+	m.booting.Lock()
+	defer m.booting.Unlock()
+	err := m.locked(ctx, m.rotateSecretID)
+	if err != nil {
+		return fmt.Errorf("seal: rotate secret id: %w", err)
+	}
+	return nil
+}
+
+func (m *Manager) rotateSecretID(ctx context.Context, s *sealed) error {
+	if s.appRole == nil {
+		return fmt.Errorf("%w: Vault is not set up; boot first", atrest.ErrRecordMissing)
+	}
+	return m.withRoot(ctx, s.keys, func(ctx context.Context, root *vaultclient.Client) error {
+		role, err := m.newSecretID(ctx, root)
+		if err != nil {
+			return err
+		}
+		defer role.wipe()
+		both, err := m.putCurrent(ctx, &sealed{s.revision, s.header, &payload{keys: s.keys, appRole: s.appRole, nextAppRole: role}})
+		if err != nil {
+			return err
+		}
+		defer both.wipeAll()
+		if err := m.login(ctx, both.nextAppRole); err != nil {
+			return err
+		}
+		alone, err := m.putCurrent(ctx, both.withAppRole(both.nextAppRole))
+		if err != nil {
+			return err
+		}
+		defer alone.wipeAll()
+		return m.destroyOtherSecretIDs(ctx, root, string(alone.appRole.accessor.bytes()))
+	})
+}
+
+// withAppRole is s with this AppRole alone.
+func (s *sealed) withAppRole(role *appRole) *sealed {
+	return &sealed{s.revision, s.header, &payload{keys: s.keys, pending: s.pending, appRole: role}}
+}
+
+// settleAppRole ends a rotation that died, in favour of the old secret id.
+func (m *Manager) settleAppRole(ctx context.Context, s *sealed) (*sealed, error) {
+	if s.nextAppRole == nil {
+		return m.reopen(ctx) // a copy that the caller may keep
+	}
+	err := m.withRoot(ctx, s.keys, func(ctx context.Context, root *vaultclient.Client) error {
+		return m.destroyOtherSecretIDs(ctx, root, string(s.appRole.accessor.bytes()))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return m.putCurrent(ctx, s.withAppRole(s.appRole))
+}

@@ -1,0 +1,83 @@
+package seal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/atrest/atrest"
+)
+
+// ChangePassword replaces the Encryption Password of the installation. The other nodes
+// go on working until they boot again or change something, which fails with
+// ErrStalePassword until they Adopt the new one. A backup of the seal record from before
+// still takes the old one.
+//
+// In order, a death after each step leaving what the next boot understands:
+//
+//  1. the new password goes to disk beside the old one;
+//  2. the record is replaced by one under the new password, of the next generation;
+//  3. the old password is dropped from disk.
+//
+// Errors are those of Boot, and ErrConflict if another node has changed the record at
+// the same time: then nothing was changed.
+func (m *Manager) ChangePassword(ctx context.Context, password []byte) error {
+	m.booting.Lock()
+	defer m.booting.Unlock()
+	if err := m.changePassword(ctx, password); err != nil {
+		return fmt.Errorf("seal: change password: %w", err)
+	}
+	return nil
+}
+
+func (m *Manager) changePassword(ctx context.Context, password []byte) error {
+	if err := checkPassword(password); err != nil {
+		return err
+	}
+	next := newSecret(bytes.Clone(password))
+	defer next.wipe()
+	return m.locked(ctx, func(ctx context.Context, s *sealed) error {
+		old := m.currentPassword()
+		defer old.wipe()
+		if old.equal(next) {
+			return fmt.Errorf("%w: it is the present one", atrest.ErrWeakPassword)
+		}
+		f := &passwordFile{install: s.header.install, generation: s.header.generation, password: old, pending: next}
+		if err := m.writeLocal(ctx, f); err != nil {
+			return err
+		}
+		under := &sealed{s.revision, s.header, s.payload}
+		under.header.generation++
+		under.header.salt, under.header.params = newSalt(), m.cfg.Argon2id
+		done, err := m.put(ctx, under, next)
+		if err != nil {
+			if errors.Is(err, atrest.ErrConflict) { // nothing was changed
+				f.pending = nil
+				err = errors.Join(err, m.writeLocal(ctx, f))
+			}
+			return err
+		}
+		defer done.wipeAll()
+		m.setPassword(next, done.header.generation)
+		m.log.InfoContext(ctx, "the encryption password was changed", "generation", done.header.generation)
+		return m.writeLocal(ctx, &passwordFile{install: done.header.install, generation: done.header.generation, password: next})
+	})
+}
+
+// Adopt takes the installation's password after another node has changed it, or on
+// a machine that has lost it. It must open the seal record, and is then kept on disk.
+// Vault is not asked.
+func (m *Manager) Adopt(ctx context.Context, password []byte) error {
+	m.booting.Lock()
+	defer m.booting.Unlock()
+	s, err := m.open(ctx, append([]byte{}, password...))
+	if err == nil && s == nil {
+		err = fmt.Errorf("%w: there is no installation yet; boot", atrest.ErrRecordMissing)
+	}
+	s.wipeAll()
+	if err != nil {
+		return fmt.Errorf("seal: adopt: %w", err)
+	}
+	return nil
+}

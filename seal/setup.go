@@ -1,0 +1,241 @@
+package seal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/atrest/atrest"
+	"github.com/atrest/atrest/internal/vaultclient"
+)
+
+// tokenPeriod is for how long a service's token is valid after each renewal, in
+// the form that Vault takes. It is what Terraform Enterprise asks of AppRole.
+const tokenPeriod = "24h"
+
+// A mount is an entry of sys/mounts or sys/auth.
+type mount struct {
+	Type string `json:"type"`
+}
+
+// setUp gives Vault what a service needs: the transit engine, the derived key, the
+// policy, and the AppRole, whose credentials it returns. All of it may be there
+// already, in part or whole, from a run that died.
+func (m *Manager) setUp(ctx context.Context, root *vaultclient.Client) (*appRole, error) {
+	for _, step := range []func(context.Context, *vaultclient.Client) error{
+		m.mountTransit, m.createKey, m.writePolicy, m.enableAppRole, m.writeRole,
+	} {
+		if err := step(ctx, root); err != nil {
+			return nil, fmt.Errorf("setting up Vault: %w", err)
+		}
+	}
+	role, err := m.newSecretID(ctx, root)
+	if err != nil {
+		return nil, fmt.Errorf("setting up Vault: %w", err)
+	}
+	return role, nil
+}
+
+func (m *Manager) mountTransit(ctx context.Context, root *vaultclient.Client) error {
+	return m.mountAt(ctx, root, "sys/mounts", m.cfg.Mount, "transit")
+}
+
+func (m *Manager) enableAppRole(ctx context.Context, root *vaultclient.Client) error {
+	return m.mountAt(ctx, root, "sys/auth", m.cfg.AppRoleMount, "approle")
+}
+
+// mountAt sees to it that an engine of that type is mounted there.
+func (m *Manager) mountAt(ctx context.Context, root *vaultclient.Client, table, path, kind string) error {
+	mounts, _, err := vaultclient.Do[vaultclient.Data[map[string]mount]](ctx, root, vaultclient.Request{Method: http.MethodGet, Path: table, Capability: "read"})
+	if err != nil {
+		return err
+	}
+	if mounts == nil {
+		return vaultclient.Garbage("no list of mounts")
+	}
+	if there, ok := (*mounts.Data)[path+"/"]; ok {
+		if there.Type != kind {
+			return fmt.Errorf("%w: at %s/%s there is an engine of type %.40q, not %q; choose another mount", atrest.ErrConflict, table, path, there.Type, kind)
+		}
+		return nil
+	}
+	return m.write(ctx, root, table+"/"+path, map[string]string{"type": kind})
+}
+
+// createKey creates the transit key. On one that exists Vault changes nothing, so
+// what is really there is looked at.
+func (m *Manager) createKey(ctx context.Context, root *vaultclient.Client) error {
+	path := m.cfg.Mount + "/keys/" + m.cfg.Key
+	if err := m.write(ctx, root, path, map[string]any{"type": "aes256-gcm96", "derived": true}); err != nil {
+		return err
+	}
+	key, err := m.readKey(ctx, root)
+	if err != nil {
+		return err
+	}
+	if !key.Derived {
+		return fmt.Errorf("%w: %s; choose another name for the key", atrest.ErrKeyNotDerived, path)
+	}
+	return nil
+}
+
+// A transitKey is what we need of the answer to reading MOUNT/keys/NAME.
+type transitKey struct {
+	Type                 string `json:"type"`
+	Derived              bool   `json:"derived"`
+	LatestVersion        uint32 `json:"latest_version"`
+	MinDecryptionVersion uint32 `json:"min_decryption_version"`
+}
+
+func (m *Manager) readKey(ctx context.Context, c *vaultclient.Client) (*transitKey, error) {
+	a, _, err := vaultclient.Do[vaultclient.Data[transitKey]](ctx, c, vaultclient.Request{
+		Method: http.MethodGet, Path: m.cfg.Mount + "/keys/" + m.cfg.Key, Capability: "read",
+		Refused: func(status int, _ string) error {
+			if status == http.StatusNotFound {
+				return fmt.Errorf("%w: %s/%s", atrest.ErrKeyNotFound, m.cfg.Mount, m.cfg.Key)
+			}
+			return nil
+		},
+	})
+	if err == nil && (a == nil || a.Data.LatestVersion == 0) {
+		err = vaultclient.Garbage("no transit key")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a.Data, nil
+}
+
+func (m *Manager) writePolicy(ctx context.Context, root *vaultclient.Client) error {
+	return m.write(ctx, root, "sys/policies/acl/"+m.cfg.RoleName, map[string]string{"policy": Policy(m.cfg.Mount, m.cfg.Key)})
+}
+
+// writeRole makes tokens orphans of a period, which no other token's end ends and
+// which can be renewed for ever, and secret ids that do not expire: their rotation is
+// RotateSecretID's.
+func (m *Manager) writeRole(ctx context.Context, root *vaultclient.Client) error {
+	return m.write(ctx, root, m.rolePath(), map[string]any{
+		"token_policies":          []string{m.cfg.RoleName},
+		"token_no_default_policy": false, // "default" lets a token look up and renew itself
+		"token_period":            tokenPeriod,
+		"token_type":              "service",
+		"bind_secret_id":          true,
+		"secret_id_ttl":           "0",
+		"secret_id_num_uses":      0,
+	})
+}
+
+func (m *Manager) rolePath() string { return "auth/" + m.cfg.AppRoleMount + "/role/" + m.cfg.RoleName }
+
+// newSecretID returns the role's credentials with a secret id made now. One that a run
+// which died has made stays: destroyOtherSecretIDs finds it.
+func (m *Manager) newSecretID(ctx context.Context, root *vaultclient.Client) (*appRole, error) {
+	type roleID struct {
+		RoleID vaultclient.TextBytes `json:"role_id"`
+	}
+	id, _, err := vaultclient.Do[vaultclient.Data[roleID]](ctx, root, vaultclient.Request{Method: http.MethodGet, Path: m.rolePath() + "/role-id"})
+	if err != nil {
+		return nil, err
+	}
+	type secretID struct {
+		SecretID vaultclient.TextBytes `json:"secret_id"`
+		Accessor vaultclient.TextBytes `json:"secret_id_accessor"`
+	}
+	body, err := vaultclient.Body(struct{}{})
+	if err != nil {
+		return nil, err
+	}
+	made, _, err := vaultclient.Do[vaultclient.Data[secretID]](ctx, root, vaultclient.Request{Method: http.MethodPut, Path: m.rolePath() + "/secret-id", Body: body, Once: true})
+	if err != nil {
+		return nil, err
+	}
+	if id == nil || made == nil {
+		return nil, vaultclient.Garbage("no credentials of the AppRole")
+	}
+	role := &appRole{
+		mount: m.cfg.AppRoleMount, role: m.cfg.RoleName,
+		roleID: newSecret(id.Data.RoleID), secretID: newSecret(made.Data.SecretID), accessor: newSecret(made.Data.Accessor),
+	}
+	if !role.valid() {
+		return nil, vaultclient.Garbage("no credentials of the AppRole")
+	}
+	return role, nil
+}
+
+// destroyOtherSecretIDs destroys all secret ids of the role but those in use.
+func (m *Manager) destroyOtherSecretIDs(ctx context.Context, root *vaultclient.Client, keep ...string) error {
+	type accessors struct {
+		Keys []string `json:"keys"`
+	}
+	all, _, err := vaultclient.Do[vaultclient.Data[accessors]](ctx, root, vaultclient.Request{Method: vaultclient.MethodList, Path: m.rolePath() + "/secret-id"})
+	if errors.Is(err, vaultclient.ErrNotFound) {
+		return nil // there is none
+	}
+	if err != nil {
+		return err
+	}
+	if all == nil {
+		return vaultclient.Garbage("no list of secret ids")
+	}
+	for _, accessor := range all.Data.Keys {
+		if slices.Contains(keep, accessor) {
+			continue
+		}
+		if err := m.write(ctx, root, m.rolePath()+"/secret-id-accessor/destroy", map[string]string{"secret_id_accessor": accessor}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write sends what may be sent again without harm.
+func (m *Manager) write(ctx context.Context, c *vaultclient.Client, path string, v any) error {
+	body, err := vaultclient.Body(v)
+	if err != nil {
+		return err
+	}
+	_, _, err = vaultclient.Do[struct{}](ctx, c, vaultclient.Request{Method: http.MethodPut, Path: path, Capability: "update", Body: body})
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// finish sets Vault up after a run that died before it had done so. What was begun
+// of other changes has been settled or is of no use: it is dropped.
+func (m *Manager) finish(ctx context.Context, s *sealed) (*sealed, error) {
+	if s.appRole != nil {
+		return m.settleAppRole(ctx, s)
+	}
+	token, err := m.generateRoot(ctx, s.keys)
+	if err != nil {
+		return nil, err
+	}
+	return m.setUpAs(ctx, s, token)
+}
+
+// setUpAs sets Vault up with a root token, which it revokes, and records how to log
+// in. The root token goes last: a run that dies before finds set-up unfinished, and
+// ends by revoking all of them.
+func (m *Manager) setUpAs(ctx context.Context, s *sealed, token []byte) (done *sealed, err error) {
+	err = m.useRoot(ctx, token, func(ctx context.Context, root *vaultclient.Client) error {
+		role, err := m.setUp(ctx, root)
+		if err != nil {
+			return err
+		}
+		defer role.wipe()
+		ready := &sealed{s.revision, s.header, &payload{keys: s.keys, appRole: role}}
+		if done, err = m.putCurrent(ctx, ready); err != nil {
+			return err
+		}
+		return m.destroyOtherSecretIDs(ctx, root, string(done.appRole.accessor.bytes()))
+	})
+	if err != nil {
+		done.wipeAll()
+		return nil, err
+	}
+	m.log.InfoContext(ctx, "vault is set up", "mount", m.cfg.Mount, "key", m.cfg.Key, "role", m.cfg.RoleName)
+	return done, nil
+}
