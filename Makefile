@@ -38,6 +38,7 @@ NEEDS = $(shell sed -n 's,^// Needs: ,,p' examples/$(NAME)/main.go 2>/dev/null)
 SERVERS = $(if $(filter postgres,$(NEEDS)),-postgres) $(if $(filter s3,$(NEEDS)),-s3 $(S3))
 WITH_SERVERS = $(if $(strip $(SERVERS)),go run ./internal/cmd/withservers -quiet $(SERVERS) --)
 
+example: export INTERNAL_VAULT ?= $(CURDIR)/dev/bin/vault
 example: vault ## run an example with servers of its own: make example NAME=quickstart [ARGS=...] [S3=minio]
 	@test -n "$(NAME)" -a -f "examples/$(NAME)/main.go" || { echo "make example NAME=..., one of:" $$(cd examples && ls -d */) >&2; exit 1; }
 	@$(if $(filter postgres,$(NEEDS)),dev/install-postgres.sh)

@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 	"internal/cmd/withvault":     {"internal/beside", "internal/devvault"},
 	"internal/cmd/withservers":   {"internal/beside", "internal/devpostgres", "internal/devs3"},
 	"examples":                   {},
-	"examples/...":               {"backend", "backend/disk", "backend/memory", "backend/postgres", "backend/s3", "storage", "transit"},
+	"examples/...":               {"backend", "backend/disk", "backend/memory", "backend/postgres", "backend/s3", "seal", "seal/vaultserver", "storage", "transit"},
 }
 
 // clients are the modules that only some packages may import, tests apart.
@@ -50,6 +50,9 @@ var clients = map[string][]string{
 	"pgregory.net/rapid":             {"backend/backendtest"},
 
 	"golang.org/x/crypto/argon2":           {"seal"},
+	"go.opentelemetry.io/otel/attribute":   {"seal"},
+	"go.opentelemetry.io/otel/metric":      {"seal"},
+	"go.opentelemetry.io/otel/metric/noop": {"seal"},
 	"golang.org/x/crypto/chacha20poly1305": {"seal"},
 
 	"go.uber.org/goleak": {"backend/backendtest"},

@@ -51,6 +51,7 @@ func TestExamples(t *testing.T) {
 	t.Run("secrets", s.secrets)
 	t.Run("migrate", s.migrate)
 	t.Run("uploads", s.uploads)
+	t.Run("internal-vault", s.internalVault)
 }
 
 // prepare builds the examples and starts the servers.
@@ -121,6 +122,34 @@ func (s *stage) migrate(t *testing.T) {
 	dir := t.TempDir()
 	s.run(t, dir, "", []string{"copied 100, there already 0, failed 0"}, "migrate", "store")
 	s.run(t, dir, "", []string{"copied 0, there already 100, failed 0"}, "migrate", "store")
+}
+
+// internalVault boots an installation, boots it again, and goes on with it on another
+// machine, which has nothing but the database and the password.
+func (s *stage) internalVault(t *testing.T) {
+	binary, err := devvault.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	run := func(node, password string) string {
+		cmd := s.command(t.Context(), dir, "internal-vault", filepath.Join(dir, node))
+		cmd.Env = append(cmd.Env, "INTERNAL_VAULT="+binary, "ENCRYPTION_PASSWORD="+password)
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), ": correct horse") || !strings.Contains(string(out), "all is well") {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return string(out)
+	}
+	_, rest, found := strings.Cut(run("one", ""), "in a safe place: ")
+	if !found {
+		t.Fatal("the first boot prints no password")
+	}
+	password, _, _ := strings.Cut(rest, "\n")
+	if again := run("one", ""); strings.Contains(again, password) {
+		t.Error("the second boot shows the password")
+	}
+	run("two", password)
 }
 
 // uploads starts the service, uses it as a client would, and ends it.

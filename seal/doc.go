@@ -41,5 +41,7 @@
 //
 // [KeyFile], [Credential] and [Environment] are the ready-made instance keys;
 // [CreateKeyFile] makes a new one. [GeneratePassword] makes a password.
-// [Argon2id] says how costly it is to guess one.
+// [Argon2id] says how costly it is to guess one. A [Manager] does the rest: it boots
+// the internal Vault from whatever state it is in, gives out clients that are logged
+// in to it, and changes the password, the unseal key and the secret id.
 package seal

@@ -94,7 +94,7 @@ func (m *Manager) firstInit(ctx context.Context, s *sealed) (*sealed, error) {
 	if s, err = m.promote(ctx, s, keys); err != nil {
 		return nil, err
 	}
-	if _, err := m.unsealWith(ctx, s.keys); err != nil {
+	if err := m.unseal(ctx, s); err != nil {
 		return nil, err
 	}
 	m.removeCandidates(ctx)
@@ -165,6 +165,9 @@ func (m *Manager) recoverInit(ctx context.Context, s *sealed) (*sealed, error) {
 func (m *Manager) proveKeys(ctx context.Context, keys *unsealKeys) error {
 	was, err := m.unsealWith(ctx, keys)
 	if err != nil || was {
+		return err
+	}
+	if err := m.awaitLeader(ctx); err != nil {
 		return err
 	}
 	return m.withRoot(ctx, keys, func(context.Context, *vaultclient.Client) error { return nil })

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/api"
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/atrest/atrest/backend"
 	"github.com/atrest/atrest/internal/vaultclient"
@@ -55,6 +56,13 @@ type Config struct {
 	// takes to initialise. Default 10 s.
 	InitGrace time.Duration
 
+	// KeepInterval is how often KeepUnsealed looks at Vault. Default 1 s.
+	KeepInterval time.Duration
+
+	// MeterProvider, of OpenTelemetry, has counted what KeepUnsealed does:
+	// atrest.seal.unseals by outcome, and atrest.seal.state_changes by state. Default: nobody.
+	MeterProvider metric.MeterProvider
+
 	// PlaintextHosts are the hosts, beside this machine, to which http:// is allowed.
 	PlaintextHosts []string
 
@@ -72,6 +80,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Shares, c.Threshold = cmp.Or(c.Shares, 1), cmp.Or(c.Threshold, 1)
 	c.Argon2id = c.Argon2id.withDefaults()
 	c.InitGrace = cmp.Or(c.InitGrace, 10*time.Second)
+	c.KeepInterval = cmp.Or(c.KeepInterval, time.Second)
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	switch {
 	case c.Vault == nil:
@@ -84,6 +93,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("Config.PasswordFile is required")
 	case c.InitGrace < 0:
 		return c, fmt.Errorf("Config.InitGrace is negative: %s", c.InitGrace)
+	case c.KeepInterval < 0:
+		return c, fmt.Errorf("Config.KeepInterval is negative: %s", c.KeepInterval)
 	}
 	return c, errors.Join(checkShares(c.Shares, c.Threshold), c.Argon2id.check())
 }
@@ -96,6 +107,7 @@ type Manager struct {
 	log       *slog.Logger
 	anonymous *vaultclient.Client // sends no token
 	kdf       kdfCache
+	count     *counts
 
 	rootPatience time.Duration
 
@@ -105,6 +117,7 @@ type Manager struct {
 	password   *secret
 	generation uint32 // of password; 0 before there is a record
 	session    *session
+	unsealErr  error // of the last try
 }
 
 // New returns a Manager. It checks the configuration and does no input or output.
@@ -117,8 +130,13 @@ func New(cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
+	count, err := newCounts(cfg.MeterProvider)
+	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
 	return &Manager{
-		cfg: cfg, log: cfg.Logger, rootPatience: defaultRootPatience,
+		count: count,
+		cfg:   cfg, log: cfg.Logger, rootPatience: defaultRootPatience,
 		anonymous: client.WithToken(func() string { return "" }),
 	}, nil
 }

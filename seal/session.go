@@ -100,27 +100,34 @@ func (s *session) logIn(ctx context.Context) error {
 	if s.role == nil {
 		return errors.New("the session has ended")
 	}
-	body, err := vaultclient.Body(nil,
-		vaultclient.SecretField{Name: "role_id", Text: s.role.roleID.bytes()},
-		vaultclient.SecretField{Name: "secret_id", Text: s.role.secretID.bytes()})
+	a, err := logIn(ctx, s.vault, s.role)
 	if err != nil {
 		return err
 	}
-	a, _, err := vaultclient.Do[auth](ctx, s.vault, vaultclient.Request{
-		Method: http.MethodPut, Path: "auth/" + s.role.mount + "/login", Body: body, Refused: loginRefusal,
-	})
-	if err != nil {
-		return fmt.Errorf("logging in to Vault: %w", err)
-	}
-	if a == nil || len(a.Auth.ClientToken) == 0 {
-		return fmt.Errorf("logging in to Vault: %w", vaultclient.Garbage("no token"))
-	}
-	if s.token != nil {
-		s.token.wipe()
-	}
+	s.token.wipe()
 	s.token = newSecret(a.Auth.ClientToken)
 	s.ttl, s.since = time.Duration(a.Auth.LeaseDuration)*time.Second, time.Now()
 	return nil
+}
+
+// logIn asks Vault for a token for the role.
+func logIn(ctx context.Context, vault *vaultclient.Client, role *appRole) (*auth, error) {
+	body, err := vaultclient.Body(nil,
+		vaultclient.SecretField{Name: "role_id", Text: role.roleID.bytes()},
+		vaultclient.SecretField{Name: "secret_id", Text: role.secretID.bytes()})
+	if err != nil {
+		return nil, err
+	}
+	a, _, err := vaultclient.Do[auth](ctx, vault, vaultclient.Request{
+		Method: http.MethodPut, Path: "auth/" + role.mount + "/login", Body: body, Refused: loginRefusal,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("logging in to Vault: %w", err)
+	}
+	if a == nil || len(a.Auth.ClientToken) == 0 {
+		return nil, fmt.Errorf("logging in to Vault: %w", vaultclient.Garbage("no token"))
+	}
+	return a, nil
 }
 
 // loginRefusal tells credentials that are wrong, for which some versions of Vault

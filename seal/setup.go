@@ -67,7 +67,7 @@ func (m *Manager) mountAt(ctx context.Context, root *vaultclient.Client, table, 
 // createKey creates the transit key. On one that exists Vault changes nothing, so
 // what is really there is looked at.
 func (m *Manager) createKey(ctx context.Context, root *vaultclient.Client) error {
-	path := m.cfg.Mount + "/keys/" + m.cfg.Key
+	path := m.keyPath()
 	if err := m.write(ctx, root, path, map[string]any{"type": "aes256-gcm96", "derived": true}); err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ type transitKey struct {
 
 func (m *Manager) readKey(ctx context.Context, c *vaultclient.Client) (*transitKey, error) {
 	a, _, err := vaultclient.Do[vaultclient.Data[transitKey]](ctx, c, vaultclient.Request{
-		Method: http.MethodGet, Path: m.cfg.Mount + "/keys/" + m.cfg.Key, Capability: "read",
+		Method: http.MethodGet, Path: m.keyPath(), Capability: "read",
 		Refused: func(status int, _ string) error {
 			if status == http.StatusNotFound {
 				return fmt.Errorf("%w: %s/%s", atrest.ErrKeyNotFound, m.cfg.Mount, m.cfg.Key)

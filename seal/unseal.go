@@ -19,10 +19,27 @@ func (m *Manager) unseal(ctx context.Context, s *sealed) error {
 	if errors.Is(err, atrest.ErrWrongUnsealKey) && s.pending != nil {
 		was, err = m.unsealWith(ctx, s.pending)
 	}
-	if err == nil && was {
+	m.noteUnseal(err)
+	if err != nil {
+		return err
+	}
+	if was {
 		m.log.InfoContext(ctx, "vault was unsealed", "installation", s.header.install)
 	}
-	return err
+	return m.awaitLeader(ctx)
+}
+
+// noteUnseal remembers how unsealing ended, for Status.
+func (m *Manager) noteUnseal(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.unsealErr = err
+}
+
+func (m *Manager) lastUnsealError() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.unsealErr
 }
 
 // unsealWith unseals Vault by a set of shares, and returns whether it was sealed.

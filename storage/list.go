@@ -199,3 +199,20 @@ func (s *Store) complete(ctx context.Context, raw *backend.Entry) (gone bool, er
 	raw.Header, raw.Attrs = obj.Header, obj.Attrs
 	return false, obj.Body.Close()
 }
+
+// OldestKeyVersion returns the oldest version of the transit key that an object of the
+// store needs, 0 if there is no object. It lists the whole store. Nothing of that is
+// authenticated: it is the backend's word, as in List. An object of which it can't tell
+// is an error.
+func (s *Store) OldestKeyVersion(ctx context.Context) (uint32, error) {
+	oldest := uint32(0)
+	for entry, err := range s.List(ctx, nil) {
+		if err != nil {
+			return 0, err
+		}
+		if oldest == 0 || entry.KeyVersion < oldest {
+			oldest = entry.KeyVersion
+		}
+	}
+	return oldest, nil
+}

@@ -96,7 +96,8 @@ func startForTest(t *testing.T, c Config) *Server {
 	return s
 }
 
-// startInVain starts a server until its log has a text, and returns the error.
+// startInVain starts a server until its log has a text twice, and returns the error. By
+// the second time, what came of the first is known.
 func startInVain(t *testing.T, until string, change ...func(*Config)) error {
 	t.Helper()
 	_, err := startInVainLogged(t, until, change...)
@@ -110,7 +111,7 @@ func startInVainLogged(t *testing.T, until string, change ...func(*Config)) (log
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		for !strings.Contains(log.String(), until) && ctx.Err() == nil {
+		for strings.Count(log.String(), until) < 2 && ctx.Err() == nil {
 			time.Sleep(child.PollInterval)
 		}
 		cancel()

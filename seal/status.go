@@ -1,0 +1,232 @@
+package seal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/atrest/atrest"
+	"github.com/atrest/atrest/internal/vaultclient"
+)
+
+// A Link is one of the chain, from the instance key to the transit key.
+type Link string
+
+// The links, in the order in which Status looks at them.
+const (
+	LinkInstanceKey  Link = "instance key"
+	LinkPasswordFile Link = "password file"
+	LinkRecord       Link = "seal record"
+	LinkPassword     Link = "encryption password"
+	LinkVault        Link = "vault"
+	LinkUnsealed     Link = "unsealed vault"
+	LinkSetUp        Link = "set-up of vault"
+	LinkLogin        Link = "login"
+	LinkPolicy       Link = "policy"
+	LinkTransitKey   Link = "transit key"
+)
+
+// A Status says how an installation is, as this node sees it. It holds no secret.
+type Status struct {
+	Installation string     // id; "" if not even that is known
+	Generation   uint32     // of the Encryption Password, by the seal record
+	Vault        VaultState // of this node
+	KeyVersion   uint32     // newest version of the transit key
+
+	// Broken is the first link that does not hold, "" if all do. Err says why, for
+	// errors.Is, and Remedy what to do.
+	Broken Link
+	Err    error
+	Remedy string
+}
+
+// String is one line for an operator.
+func (s Status) String() string {
+	if s.Broken == "" {
+		return fmt.Sprintf("installation %s: all is well (password generation %d, vault %s, transit key version %d)", s.Installation, s.Generation, s.Vault, s.KeyVersion)
+	}
+	return fmt.Sprintf("broken at the %s: %v; %s", s.Broken, s.Err, s.Remedy)
+}
+
+// Status walks the whole chain and says where it breaks and what to do about it. It changes
+// nothing: in particular it does not unseal Vault, and makes no token but one, which it
+// revokes. That the unseal key is not this Vault's shows only when that was tried: then it
+// says so of the last try.
+func (m *Manager) Status(ctx context.Context) Status {
+	w := walk{m: m}
+	defer func() { w.local.wipe(); w.s.wipeAll() }()
+	for _, step := range []struct {
+		link Link
+		look func(ctx context.Context) error
+	}{
+		{LinkInstanceKey, w.instanceKey}, {LinkPasswordFile, w.passwordFile}, {LinkRecord, w.sealRecord}, {LinkPassword, w.password},
+		{LinkVault, w.vault}, {LinkUnsealed, w.unsealed}, {LinkSetUp, w.setUp}, {LinkLogin, w.logIn}, {LinkPolicy, w.policy}, {LinkTransitKey, w.transitKey},
+	} {
+		if err := step.look(ctx); err != nil {
+			w.status.Broken, w.status.Err, w.status.Remedy = step.link, err, remedy(step.link, err)
+			break
+		}
+	}
+	if w.token != nil {
+		w.endSession(ctx)
+	}
+	return w.status
+}
+
+// A walk is one along the chain.
+type walk struct {
+	m      *Manager
+	status Status
+	local  *passwordFile
+	stored *record
+	s      *sealed
+	token  *secret
+	asSelf *vaultclient.Client // as a service
+}
+
+func (w *walk) instanceKey(ctx context.Context) error {
+	key, err := readInstanceKey(ctx, w.m.cfg.InstanceKey)
+	wipe(key)
+	return err
+}
+
+func (w *walk) passwordFile(ctx context.Context) (err error) {
+	if w.local, err = w.m.readLocal(ctx); err == nil {
+		w.status.Installation = string(w.local.install)
+	}
+	return err
+}
+
+func (w *walk) sealRecord(ctx context.Context) error {
+	stored, err := w.m.cfg.Records.GetRecord(ctx, sealRecordName)
+	if errors.Is(err, atrest.ErrNotFound) {
+		return atrest.ErrRecordMissing
+	}
+	if err != nil {
+		return err
+	}
+	r, err := parseRecord(stored.Data)
+	if err != nil {
+		return err
+	}
+	w.stored, w.status.Generation = r, r.generation
+	w.s = &sealed{revision: stored.Revision, header: r.recordHeader}
+	return nil
+}
+
+func (w *walk) password(context.Context) error {
+	password, err := w.stored.passwordFrom(w.local)
+	if err != nil {
+		return err
+	}
+	w.s.payload, err = w.stored.open(&w.m.kdf, password)
+	return err
+}
+
+func (w *walk) vault(ctx context.Context) (err error) {
+	w.status.Vault, err = w.m.vaultState(ctx)
+	return err
+}
+
+func (w *walk) unsealed(context.Context) error {
+	switch initialised := w.status.Vault != VaultUninitialised; {
+	case w.s.header.state == stateIntent && initialised:
+		return atrest.ErrInitInterrupted
+	case w.s.header.state == stateIntent:
+		return fmt.Errorf("%w: the first boot has not come to its end", atrest.ErrVaultSealed)
+	case !initialised:
+		return fmt.Errorf("%w: Vault is not initialised, although the seal record holds its unseal key", atrest.ErrWrongUnsealKey)
+	case w.status.Vault == VaultSealed:
+		if err := w.m.lastUnsealError(); err != nil {
+			return err
+		}
+		return atrest.ErrVaultSealed
+	}
+	return nil
+}
+
+func (w *walk) setUp(context.Context) error {
+	if w.s.appRole == nil {
+		return fmt.Errorf("%w: the seal record has no AppRole yet", atrest.ErrPermission)
+	}
+	return nil
+}
+
+// logIn makes a token of its own, so that it says whether a login works now.
+func (w *walk) logIn(ctx context.Context) error {
+	a, err := logIn(ctx, w.m.anonymous, w.s.appRole)
+	if err != nil {
+		return err
+	}
+	w.token = newSecret(a.Auth.ClientToken)
+	w.asSelf = w.m.withToken(w.token.bytes())
+	return nil
+}
+
+func (w *walk) policy(ctx context.Context) error {
+	return checkCapabilities(ctx, w.asSelf, w.m.cfg.Mount, w.m.cfg.Key)
+}
+
+func (w *walk) transitKey(ctx context.Context) error {
+	key, err := w.m.readKey(ctx, w.asSelf)
+	switch {
+	case err != nil:
+		return err
+	case !key.Derived:
+		return atrest.ErrKeyNotDerived
+	}
+	w.status.KeyVersion = key.LatestVersion
+	return nil
+}
+
+func (w *walk) endSession(ctx context.Context) {
+	if _, _, err := vaultclient.Do[struct{}](ctx, w.asSelf, vaultclient.Request{Method: http.MethodPut, Path: "auth/token/revoke-self"}); err != nil {
+		w.m.log.WarnContext(ctx, "the token of a status was not revoked, and ends by itself", "error", err)
+	}
+	w.token.wipe()
+}
+
+// needed is what a service does with its transit key: see Policy.
+func needed(mount, key string) map[string]string {
+	return map[string]string{
+		mount + "/keys/" + key: "read", mount + "/encrypt/" + key: "update", mount + "/decrypt/" + key: "update", mount + "/rewrap/" + key: "update",
+	}
+}
+
+// checkCapabilities asks Vault what a token may do, and returns one error that lists
+// all that is missing.
+func checkCapabilities(ctx context.Context, c *vaultclient.Client, mount, key string) error {
+	want := needed(mount, key)
+	var paths []string
+	for path := range want {
+		paths = append(paths, path)
+	}
+	slices.Sort(paths)
+	body, err := vaultclient.Body(map[string]any{"paths": paths})
+	if err != nil {
+		return err
+	}
+	a, _, err := vaultclient.Do[vaultclient.Data[map[string]any]](ctx, c, vaultclient.Request{
+		Method: http.MethodPut, Path: "sys/capabilities-self", Capability: "update", Body: body,
+	})
+	if err != nil {
+		return err
+	}
+	if a == nil {
+		return vaultclient.Garbage("no capabilities")
+	}
+	var missing []string
+	for _, path := range paths {
+		has, _ := (*a.Data)[path].([]any)
+		if !slices.Contains(has, any(want[path])) && !slices.Contains(has, any("root")) {
+			missing = append(missing, fmt.Sprintf("%q on %q", want[path], path))
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%w: the policy must grant %s", atrest.ErrPermission, strings.Join(missing, ", "))
+	}
+	return nil
+}

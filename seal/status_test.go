@@ -1,0 +1,218 @@
+package seal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/atrest/atrest"
+	"github.com/atrest/atrest/backend"
+	"github.com/atrest/atrest/backend/memory"
+	"github.com/atrest/atrest/internal/devvault"
+	"github.com/atrest/atrest/internal/vaultclient"
+)
+
+// A home is a node whose parts a test breaks one by one.
+type home struct {
+	*Manager
+	server  *devvault.Server
+	records *memory.Records
+	keyFile string
+}
+
+func newHome(t *testing.T) *home {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h := &home{server: bareVault(t), records: memory.NewRecords(), keyFile: filepath.Join(dir, "key")}
+	if err := CreateKeyFile(h.keyFile); err != nil {
+		t.Fatal(err)
+	}
+	h.Manager = newNode(t, h.server, h.records, func(c *Config) { c.InstanceKey = KeyFile(h.keyFile) })
+	return h
+}
+
+func (h *home) want(t *testing.T, what string, link Link, sentinel error) {
+	t.Helper()
+	s := h.Status(t.Context())
+	if s.Broken != link || !errors.Is(s.Err, sentinel) || (link == "") != (s.Remedy == "") {
+		t.Errorf("%s: broken at %q, %v, remedy %q; want %q, %v", what, s.Broken, s.Err, s.Remedy, link, sentinel)
+	}
+	for _, form := range []string{s.String(), fmt.Sprintf("%+v %#v", s, s)} {
+		if strings.Contains(form, testPassword) || strings.Contains(form, "hvs.") {
+			t.Errorf("%s: it shows a secret: %s", what, form)
+		}
+	}
+}
+
+// setRecord replaces the seal record, by whatever means.
+func (h *home) setRecord(t *testing.T, data []byte) {
+	t.Helper()
+	now, err := h.records.GetRecord(t.Context(), sealRecordName)
+	if err != nil && !errors.Is(err, atrest.ErrNotFound) {
+		t.Fatal(err)
+	}
+	if data == nil {
+		err = h.records.DeleteRecord(t.Context(), sealRecordName, now.Revision)
+	} else {
+		_, err = h.records.PutRecord(t.Context(), sealRecordName, data, now.Revision)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (h *home) record(t *testing.T) backend.Record {
+	t.Helper()
+	r, err := h.records.GetRecord(t.Context(), sealRecordName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestStatus breaks each link, and mends it.
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	h.want(t, "before the first boot", LinkPasswordFile, atrest.ErrPasswordMissing)
+	mustBoot(t, h.Manager, testPassword)
+	h.want(t, "well", "", nil)
+
+	must := func(errs ...error) {
+		t.Helper()
+		if err := errors.Join(errs...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The instance key.
+	must(os.Chmod(h.keyFile, 0o440))
+	h.want(t, "readable by its group", LinkInstanceKey, atrest.ErrUnsafePermissions)
+	must(os.Chmod(h.keyFile, 0o400), os.Rename(h.keyFile, h.keyFile+".away"))
+	h.want(t, "no instance key", LinkInstanceKey, atrest.ErrInstanceKeyMissing)
+	must(os.Symlink(h.keyFile+".away", h.keyFile))
+	h.want(t, "a symbolic link", LinkInstanceKey, atrest.ErrUnsafePermissions)
+	must(os.Remove(h.keyFile), CreateKeyFile(h.keyFile))
+	h.want(t, "another instance key", LinkPasswordFile, atrest.ErrWrongInstanceKey)
+	must(os.Rename(h.keyFile+".away", h.keyFile))
+
+	// The password file.
+	path := h.cfg.PasswordFile
+	text, err := os.ReadFile(path)
+	must(err, os.Rename(path, path+".away"))
+	h.want(t, "no password file", LinkPasswordFile, atrest.ErrPasswordMissing)
+	must(os.WriteFile(path, text[:len(text)-2], 0o600))
+	h.want(t, "a damaged password file", LinkPasswordFile, atrest.ErrCorruptRecord)
+	must(os.Rename(path+".away", path))
+
+	// The record.
+	record := h.record(t)
+	h.setRecord(t, nil)
+	h.want(t, "no record", LinkRecord, atrest.ErrRecordMissing)
+	if err := h.Boot(t.Context(), nil); !errors.Is(err, atrest.ErrRecordMissing) {
+		t.Errorf("a boot without a record: %v", err)
+	}
+	h.setRecord(t, record.Data[:100])
+	h.want(t, "a damaged record", LinkRecord, atrest.ErrCorruptRecord)
+	flipped := bytes.Clone(record.Data)
+	flipped[len(flipped)-9] ^= 1
+	h.setRecord(t, flipped)
+	h.want(t, "a forged record", LinkPassword, atrest.ErrWrongPassword)
+	other := newHome(t)
+	mustBoot(t, other.Manager, testPassword)
+	h.setRecord(t, other.record(t).Data)
+	h.want(t, "a record of another installation", LinkPassword, atrest.ErrOtherInstallation)
+	h.setRecord(t, record.Data)
+
+	// The password: another node changes it.
+	elsewhere := newNode(t, h.server, h.records)
+	mustBoot(t, elsewhere, testPassword)
+	must(elsewhere.ChangePassword(t.Context(), []byte("another password altogether")))
+	h.want(t, "a password of before", LinkPassword, atrest.ErrStalePassword)
+	must(h.Adopt(t.Context(), []byte("another password altogether")))
+	h.want(t, "adopted", "", nil)
+
+	// Vault.
+	must(h.server.Kill())
+	h.want(t, "no Vault", LinkVault, atrest.ErrVaultUnavailable)
+	must(h.server.Restart(t.Context()))
+	h.want(t, "a sealed Vault", LinkUnsealed, atrest.ErrVaultSealed)
+	mustBoot(t, h.Manager, "")
+	h.want(t, "unsealed", "", nil)
+
+	// What is in Vault.
+	root := func(f func(ctx context.Context, root *vaultclient.Client) error) {
+		t.Helper()
+		must(h.asRoot(t.Context(), f))
+	}
+	root(func(ctx context.Context, root *vaultclient.Client) error {
+		return h.write(ctx, root, "sys/policies/acl/atrest", map[string]string{"policy": `path "transit/keys/atrest" { capabilities = ["read"] }`})
+	})
+	h.want(t, "a narrow policy", LinkPolicy, atrest.ErrPermission)
+	if err := h.Status(t.Context()).Err; !strings.Contains(err.Error(), "transit/encrypt/atrest") || !strings.Contains(err.Error(), "transit/rewrap/atrest") {
+		t.Errorf("not all that is missing: %v", err)
+	}
+	root(h.writePolicy)
+	root(func(ctx context.Context, root *vaultclient.Client) error { return h.destroyOtherSecretIDs(ctx, root) })
+	h.want(t, "no secret id", LinkLogin, atrest.ErrPermission)
+	must(h.RotateSecretID(t.Context()))
+	h.want(t, "a new secret id", "", nil)
+	root(func(ctx context.Context, root *vaultclient.Client) error {
+		return errors.Join(h.write(ctx, root, "transit/keys/atrest/config", map[string]bool{"deletion_allowed": true}), deletePath(ctx, root, "transit/keys/atrest"))
+	})
+	h.want(t, "no transit key", LinkTransitKey, atrest.ErrKeyNotFound)
+	root(func(ctx context.Context, root *vaultclient.Client) error {
+		return h.write(ctx, root, "transit/keys/atrest", map[string]string{"type": "aes256-gcm96"})
+	})
+	h.want(t, "a transit key that is not derived", LinkTransitKey, atrest.ErrKeyNotDerived)
+}
+
+func deletePath(ctx context.Context, c *vaultclient.Client, path string) error {
+	_, _, err := vaultclient.Do[struct{}](ctx, c, vaultclient.Request{Method: http.MethodDelete, Path: path})
+	return err
+}
+
+// TestMixedRestore has the record of one installation's life meet the storage of
+// another.
+func TestMixedRestore(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	mustBoot(t, h.Manager, testPassword)
+	old := h.record(t)
+	if err := h.Rekey(t.Context(), 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	h.setRecord(t, old.Data)
+	if err := h.server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Boot(t.Context(), nil); !errors.Is(err, atrest.ErrWrongUnsealKey) {
+		t.Errorf("boot: %v", err)
+	}
+	h.want(t, "a record of before a rekey", LinkUnsealed, atrest.ErrWrongUnsealKey)
+}
+
+// TestSomebodyElsesVault is one that is initialised, while there is no record.
+func TestSomebodyElsesVault(t *testing.T) {
+	t.Parallel()
+	vault := devvault.StartForTest(t)
+	records := memory.NewRecords()
+	m := newNode(t, vault, records)
+	if err := m.Boot(t.Context(), []byte(testPassword)); !errors.Is(err, atrest.ErrAlreadyInitialized) {
+		t.Errorf("%v", err)
+	}
+	for name, err := range records.ListRecords(t.Context(), "") {
+		t.Errorf("a record was made: %q, %v", name, err)
+	}
+	if _, err := os.Stat(m.cfg.PasswordFile); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a password file was made: %v", err)
+	}
+}
