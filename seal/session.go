@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -27,19 +26,11 @@ type session struct {
 	done  chan struct{}
 
 	mu    sync.Mutex // of what follows, held while logging in
-	role  *appRole
+	by    loginMethod
 	token *secret
 	ttl   time.Duration
+	ours  bool // the token is ours to revoke
 	since time.Time // of the last login or renewal
-}
-
-// auth is the answer to a login or a renewal.
-type auth struct {
-	Auth struct {
-		ClientToken   vaultclient.TextBytes `json:"client_token"`
-		LeaseDuration int64                 `json:"lease_duration"` // seconds
-		Renewable     bool                  `json:"renewable"`
-	} `json:"auth"`
 }
 
 // login makes, or refreshes, the session of the service.
@@ -49,7 +40,7 @@ func (m *Manager) login(ctx context.Context, role *appRole) error {
 	if m.session == nil {
 		m.session = newSession(m.anonymous, m.log)
 	}
-	return m.session.use(ctx, role)
+	return m.session.use(ctx, role.clone())
 }
 
 func newSession(vault *vaultclient.Client, log *slog.Logger) *session {
@@ -60,14 +51,14 @@ func newSession(vault *vaultclient.Client, log *slog.Logger) *session {
 	return s
 }
 
-// close ends the session and wipes its secrets. The token is revoked, if Vault is
-// there to do so.
+// close ends the session and wipes its secrets. The token is revoked if it is ours, and
+// Vault is there to do so.
 func (s *session) close() {
 	s.ended()
 	<-s.done
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.token != nil {
+	if s.token.size() > 0 && s.ours {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
 		token := string(s.token.bytes())
@@ -75,67 +66,36 @@ func (s *session) close() {
 		if _, _, err := vaultclient.Do[struct{}](ctx, c, vaultclient.Request{Method: http.MethodPut, Path: "auth/token/revoke-self", Once: true}); err != nil {
 			s.log.Warn("the service's token was not revoked, and ends by itself", "error", err)
 		}
-		s.token.wipe()
-		s.token = nil
 	}
-	if s.role != nil {
-		s.role.wipe()
-		s.role = nil
+	s.token.wipe()
+	if s.by != nil {
+		s.by.wipe()
+		s.by = nil
 	}
 }
 
-// use logs in with these credentials from now on.
-func (s *session) use(ctx context.Context, role *appRole) error {
+// use logs in by this from now on, and takes it over.
+func (s *session) use(ctx context.Context, by loginMethod) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.role != nil {
-		s.role.wipe()
+	if s.by != nil {
+		s.by.wipe()
 	}
-	s.role = role.clone()
+	s.by = by
 	return s.logIn(ctx)
 }
 
 // logIn gets a token. The caller has the mutex.
 func (s *session) logIn(ctx context.Context) error {
-	if s.role == nil {
+	if s.by == nil {
 		return errors.New("the session has ended")
 	}
-	a, err := logIn(ctx, s.vault, s.role)
+	got, err := s.by.logIn(ctx, s.vault)
 	if err != nil {
 		return err
 	}
 	s.token.wipe()
-	s.token = newSecret(a.Auth.ClientToken)
-	s.ttl, s.since = time.Duration(a.Auth.LeaseDuration)*time.Second, time.Now()
-	return nil
-}
-
-// logIn asks Vault for a token for the role.
-func logIn(ctx context.Context, vault *vaultclient.Client, role *appRole) (*auth, error) {
-	body, err := vaultclient.Body(nil,
-		vaultclient.SecretField{Name: "role_id", Text: role.roleID.bytes()},
-		vaultclient.SecretField{Name: "secret_id", Text: role.secretID.bytes()})
-	if err != nil {
-		return nil, err
-	}
-	a, _, err := vaultclient.Do[auth](ctx, vault, vaultclient.Request{
-		Method: http.MethodPut, Path: "auth/" + role.mount + "/login", Body: body, Refused: loginRefusal,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("logging in to Vault: %w", err)
-	}
-	if a == nil || len(a.Auth.ClientToken) == 0 {
-		return nil, fmt.Errorf("logging in to Vault: %w", vaultclient.Garbage("no token"))
-	}
-	return a, nil
-}
-
-// loginRefusal tells credentials that are wrong, for which some versions of Vault
-// have 400 and others 500.
-func loginRefusal(status int, text string) error {
-	if strings.Contains(text, "invalid secret id") || strings.Contains(text, "invalid role") || status == http.StatusForbidden {
-		return fmt.Errorf("%w: the AppRole or its secret id is not valid any more", atrest.ErrPermission)
-	}
+	s.token, s.ttl, s.ours, s.since = got.token, got.ttl, got.ours, time.Now()
 	return nil
 }
 
@@ -188,9 +148,10 @@ func (s *session) renew(ctx context.Context) error {
 		return err
 	}
 	a, _, err := vaultclient.Do[auth](ctx, c, vaultclient.Request{Method: http.MethodPut, Path: "auth/token/renew-self", Body: body})
+	_, refused := errors.AsType[*vaultclient.RefusedError](err)
 	switch {
-	case errors.Is(err, atrest.ErrPermission):
-		return s.logIn(ctx) // it is gone
+	case errors.Is(err, atrest.ErrPermission), refused:
+		return s.logIn(ctx) // it is gone, or can't be renewed
 	case err != nil:
 		return err
 	case a == nil:
@@ -211,20 +172,25 @@ func (m *Manager) Client() (*api.Client, error) {
 	if m.session == nil {
 		return nil, errors.New("seal: there is no client before Boot")
 	}
-	config := m.cfg.Vault.CloneConfig()
+	return m.session.client(m.cfg.Vault)
+}
+
+// client returns a client like the one given, with the session's token.
+func (s *session) client(like *api.Client) (*api.Client, error) {
+	config := like.CloneConfig()
 	next := config.HttpClient.Transport
 	if next == nil {
 		next = http.DefaultTransport
 	}
-	config.HttpClient.Transport = &loggedIn{next: next, session: m.session}
+	config.HttpClient.Transport = &loggedIn{next: next, session: s}
 	c, err := api.NewClient(config)
+	if err == nil {
+		err = c.SetAddress(like.Address())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("seal: making a Vault client: %w", err)
 	}
-	if err := c.SetAddress(m.cfg.Vault.Address()); err != nil {
-		return nil, fmt.Errorf("seal: making a Vault client: %w", err)
-	}
-	headers := m.cfg.Vault.Headers()
+	headers := like.Headers()
 	headers.Del(api.AuthHeaderName)
 	c.SetHeaders(headers)
 	c.SetToken(sessionToken)

@@ -83,18 +83,29 @@ func (m *Manager) createKey(ctx context.Context, root *vaultclient.Client) error
 
 // A transitKey is what we need of the answer to reading MOUNT/keys/NAME.
 type transitKey struct {
-	Type                 string `json:"type"`
-	Derived              bool   `json:"derived"`
-	LatestVersion        uint32 `json:"latest_version"`
-	MinDecryptionVersion uint32 `json:"min_decryption_version"`
+	Type                 string         `json:"type"`
+	Derived              bool           `json:"derived"`
+	LatestVersion        uint32         `json:"latest_version"`
+	MinDecryptionVersion uint32         `json:"min_decryption_version"`
+	Keys                 map[string]any `json:"keys"` // by version: when it was made, in seconds since 1970, if it is symmetric
+}
+
+// made is when the key was made, in seconds since 1970, 0 if it does not say.
+func (k *transitKey) made() int64 {
+	seconds, _ := k.Keys["1"].(float64)
+	return int64(seconds)
 }
 
 func (m *Manager) readKey(ctx context.Context, c *vaultclient.Client) (*transitKey, error) {
+	return readTransitKey(ctx, c, m.cfg.Mount, m.cfg.Key)
+}
+
+func readTransitKey(ctx context.Context, c *vaultclient.Client, mount, key string) (*transitKey, error) {
 	a, _, err := vaultclient.Do[vaultclient.Data[transitKey]](ctx, c, vaultclient.Request{
-		Method: http.MethodGet, Path: m.keyPath(), Capability: "read",
+		Method: http.MethodGet, Path: mount + "/keys/" + key, Capability: "read",
 		Refused: func(status int, _ string) error {
 			if status == http.StatusNotFound {
-				return fmt.Errorf("%w: %s/%s", atrest.ErrKeyNotFound, m.cfg.Mount, m.cfg.Key)
+				return fmt.Errorf("%w: %s/%s", atrest.ErrKeyNotFound, mount, key)
 			}
 			return nil
 		},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/atrest/atrest"
@@ -157,17 +156,17 @@ func (w *walk) setUp(context.Context) error {
 
 // logIn makes a token of its own, so that it says whether a login works now.
 func (w *walk) logIn(ctx context.Context) error {
-	a, err := logIn(ctx, w.m.anonymous, w.s.appRole)
+	got, err := w.s.appRole.logIn(ctx, w.m.anonymous)
 	if err != nil {
 		return err
 	}
-	w.token = newSecret(a.Auth.ClientToken)
+	w.token = got.token
 	w.asSelf = w.m.withToken(w.token.bytes())
 	return nil
 }
 
 func (w *walk) policy(ctx context.Context) error {
-	return checkCapabilities(ctx, w.asSelf, w.m.cfg.Mount, w.m.cfg.Key)
+	return checkCapabilities(ctx, w.asSelf, capabilitiesOf(w.m.cfg.Mount, w.m.cfg.Key, false))
 }
 
 func (w *walk) transitKey(ctx context.Context) error {
@@ -189,27 +188,19 @@ func (w *walk) endSession(ctx context.Context) {
 	w.token.wipe()
 }
 
-// needed is what a service does with its transit key: see Policy.
-func needed(mount, key string) map[string]string {
-	return map[string]string{
-		mount + "/keys/" + key: "read", mount + "/encrypt/" + key: "update", mount + "/decrypt/" + key: "update", mount + "/rewrap/" + key: "update",
-	}
-}
-
 // checkCapabilities asks Vault what a token may do, and returns one error that lists
 // all that is missing.
-func checkCapabilities(ctx context.Context, c *vaultclient.Client, mount, key string) error {
-	want := needed(mount, key)
+func checkCapabilities(ctx context.Context, c *vaultclient.Client, grants []grant) error {
 	var paths []string
-	for path := range want {
-		paths = append(paths, path)
+	for _, g := range grants {
+		paths = append(paths, g.probe())
 	}
-	slices.Sort(paths)
 	body, err := vaultclient.Body(map[string]any{"paths": paths})
 	if err != nil {
 		return err
 	}
-	a, _, err := vaultclient.Do[vaultclient.Data[map[string]any]](ctx, c, vaultclient.Request{
+	// Beside one list for each path, the answer has one of all, for a single path.
+	a, _, err := vaultclient.Do[vaultclient.Data[map[string][]string]](ctx, c, vaultclient.Request{
 		Method: http.MethodPut, Path: "sys/capabilities-self", Capability: "update", Body: body,
 	})
 	if err != nil {
@@ -218,15 +209,8 @@ func checkCapabilities(ctx context.Context, c *vaultclient.Client, mount, key st
 	if a == nil {
 		return vaultclient.Garbage("no capabilities")
 	}
-	var missing []string
-	for _, path := range paths {
-		has, _ := (*a.Data)[path].([]any)
-		if !slices.Contains(has, any(want[path])) && !slices.Contains(has, any("root")) {
-			missing = append(missing, fmt.Sprintf("%q on %q", want[path], path))
-		}
-	}
-	if len(missing) > 0 {
-		return fmt.Errorf("%w: the policy must grant %s", atrest.ErrPermission, strings.Join(missing, ", "))
+	if lacks := missing(grants, *a.Data); len(lacks) > 0 {
+		return fmt.Errorf("%w: the policy must grant %s", atrest.ErrPermission, strings.Join(lacks, ", "))
 	}
 	return nil
 }
