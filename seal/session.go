@@ -29,7 +29,7 @@ type session struct {
 	by    loginMethod
 	token *secret
 	ttl   time.Duration
-	ours  bool // the token is ours to revoke
+	ours  bool      // the token is ours to revoke
 	since time.Time // of the last login or renewal
 }
 
