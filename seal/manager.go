@@ -152,10 +152,13 @@ func (m *Manager) Close() {
 	m.booting.Lock()
 	defer m.booting.Unlock()
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.session != nil {
-		m.session.close()
+	session := m.session
+	m.mu.Unlock() // it may need the lock to come to its end
+	if session != nil {
+		session.close()
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.password.wipe()
 	m.password = nil
 	m.kdf.close()

@@ -65,6 +65,25 @@ func TestPasswordOnTwoNodes(t *testing.T) {
 	mustBoot(t, three, testPassword)
 }
 
+// TestSecretIDOnTwoNodes changes the secret id on one node. The other one's token ends, and
+// it logs in by the new one.
+func TestSecretIDOnTwoNodes(t *testing.T) {
+	t.Parallel()
+	vault, records := bareVault(t), memory.NewRecords()
+	one, two := newNode(t, vault, records), newNode(t, vault, records)
+	mustBoot(t, one, testPassword)
+	mustBoot(t, two, testPassword)
+	if err := one.RotateSecretID(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := two.withToken([]byte(two.session.currentToken()))
+	if _, _, err := vaultclient.Do[struct{}](t.Context(), c, vaultclient.Request{Method: http.MethodPut, Path: "auth/token/revoke-self"}); err != nil {
+		t.Fatal(err)
+	}
+	wantService(t, two)
+	wantService(t, one)
+}
+
 func TestChangeInstanceKey(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

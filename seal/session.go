@@ -36,12 +36,36 @@ type session struct {
 // login makes, or refreshes, the session of the service.
 func (m *Manager) login(ctx context.Context, role *appRole) error {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	if m.session == nil {
 		m.session = newSession(m.anonymous, m.log)
 	}
-	return m.session.use(ctx, role.clone())
+	session := m.session
+	m.mu.Unlock() // a login takes its time, and may want to read the record
+	return session.use(ctx, &recordLogin{m: m, role: role.clone()})
 }
+
+// recordLogin logs in by the AppRole in the seal record, which another node may change.
+type recordLogin struct {
+	m    *Manager
+	role *appRole // as it was last seen
+}
+
+func (l *recordLogin) logIn(ctx context.Context, vault *vaultclient.Client) (*granted, error) {
+	got, err := l.role.logIn(ctx, vault)
+	if !errors.Is(err, atrest.ErrPermission) {
+		return got, err
+	}
+	s, readErr := l.m.reopen(ctx)
+	defer s.wipeAll()
+	if readErr != nil || s == nil || s.appRole == nil || s.appRole.secretID.equal(l.role.secretID) {
+		return nil, errors.Join(err, readErr)
+	}
+	l.role.wipe()
+	l.role = s.appRole.clone()
+	return l.role.logIn(ctx, vault)
+}
+
+func (l *recordLogin) wipe() { l.role.wipe() }
 
 func newSession(vault *vaultclient.Client, log *slog.Logger) *session {
 	s := &session{vault: vault, log: log, done: make(chan struct{})}
