@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/atrest/atrest/backend"
 	"github.com/atrest/atrest/internal/devs3"
 )
 
@@ -90,4 +92,35 @@ func TestSweepTimeless(t *testing.T) {
 			t.Errorf("begun %q: Sweep removed %d with %d requests, error %v; want %d", text, n, aborts.Load(), err, i)
 		}
 	}
+}
+
+// TestCancelledBegin ends the context after the server has begun an upload, and before
+// its answer is here: the upload goes nevertheless.
+func TestCancelledBegin(t *testing.T) {
+	eachServer(t, func(t *testing.T, srv *devs3.Server) {
+		s := newStore(t, config(t, srv))
+		cfg := s.cfg
+		var w *wire
+		cfg.Client, w = tap(t, cfg.Client)
+		tapped := newStore(t, cfg)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		begun := false
+		w.fault = func(r *http.Request, answer *http.Response) (*http.Response, error) {
+			if operation(r) == "CreateMultipartUpload" {
+				begun = true
+				cancel()
+				time.Sleep(50 * time.Millisecond) // Put has been told by now, or soon
+			}
+			return answer, nil
+		}
+		_, err := tapped.Put(ctx, "name", nil, onlyReader(payload(1, 9<<20)), backend.Condition{})
+		wantError(t, "Put", err, context.Canceled)
+		if !begun {
+			t.Error("no upload was begun")
+		}
+		if left := uploadsOf(t, srv, s, "name"); len(left) > 0 {
+			t.Errorf("%q is left", left)
+		}
+	})
 }

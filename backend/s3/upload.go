@@ -49,14 +49,9 @@ func (s *Store) withUpload(ctx context.Context, key string, meta map[string]stri
 		Bucket: &s.cfg.Bucket, Key: &key, Metadata: meta,
 		ServerSideEncryption: s.cfg.ServerSideEncryption, SSEKMSKeyId: s.kmsKey(), BucketKeyEnabled: s.bucketKey(),
 	}
-	out, err := s.client.CreateMultipartUpload(ctx, in, s.guard)
+	u, err := s.beginUpload(ctx, in)
 	if err != nil {
 		return describe(ctx, err)
-	}
-	u := &upload{Store: s, key: key, id: aws.ToString(out.UploadId)}
-	if u.id == "" {
-		// Requests that name no upload could be taken for those of the object itself.
-		return fmt.Errorf("%w: the server has not said which upload it has begun", atrest.ErrUnavailable)
 	}
 	// Also if f returns no error, as another change may have done what this one
 	// was to do, and if it panics with the caller's body.
@@ -69,6 +64,55 @@ func (s *Store) withUpload(ctx context.Context, key string, meta map[string]stri
 		}
 	}()
 	return f(u)
+}
+
+// beginUpload returns the upload that the server has begun. Should ctx end first, the
+// answer is awaited nevertheless, behind the caller's back, for only by the id in it
+// can the upload be aborted.
+func (s *Store) beginUpload(ctx context.Context, in *awss3.CreateMultipartUploadInput) (*upload, error) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() { time.AfterFunc(cleanTimeout, cancel) })
+	type begun struct {
+		upload *upload
+		err    error
+	}
+	answer, gone, cleaned := make(chan begun), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer cancel()
+		defer close(cleaned)
+		u, err := s.askForUpload(longer, in)
+		select {
+		case answer <- begun{u, err}:
+		case <-gone:
+			if err == nil {
+				_ = u.abort(longer) // which logs what goes wrong; nobody is there to be told
+			}
+		}
+	}()
+	select {
+	case b := <-answer:
+		return b.upload, b.err
+	case <-ctx.Done():
+	}
+	close(gone)
+	select {
+	case <-cleaned:
+	case <-time.After(cleanGrace):
+	}
+	return nil, ctx.Err()
+}
+
+func (s *Store) askForUpload(ctx context.Context, in *awss3.CreateMultipartUploadInput) (*upload, error) {
+	out, err := s.client.CreateMultipartUpload(ctx, in, s.guard)
+	if err != nil {
+		return nil, err
+	}
+	u := &upload{Store: s, key: aws.ToString(in.Key), id: aws.ToString(out.UploadId)}
+	if u.id == "" {
+		// Requests that name no upload could be taken for those of the object itself.
+		return nil, fmt.Errorf("%w: the server has not said which upload it has begun", atrest.ErrUnavailable)
+	}
+	return u, nil
 }
 
 // explain adds to an error of the connection that the upload is gone, if nobody here

@@ -31,6 +31,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
+// schema is where all tables are, apart from those of the application.
+const schema = "internal_vault"
+
 func main() {
 	if len(os.Args) != 2 {
 		log.Fatal("usage: internal-vault DIR")
@@ -53,7 +56,7 @@ func run(ctx context.Context, dir, database string) (err error) {
 		return err
 	}
 	defer pool.Close()
-	records, err := postgres.NewRecords(ctx, postgres.RecordsConfig{Pool: pool})
+	records, err := postgres.NewRecords(ctx, postgres.RecordsConfig{Pool: pool, Schema: schema})
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func boot(ctx context.Context, manager *seal.Manager) error {
 
 // useStore puts a secret, if it is not there yet, and reads it.
 func useStore(ctx context.Context, pool *pgxpool.Pool, keys *transit.Wrapper, manager *seal.Manager) error {
-	blobs, err := postgres.New(ctx, postgres.Config{Pool: pool})
+	blobs, err := postgres.New(ctx, postgres.Config{Pool: pool, Schema: schema})
 	if err != nil {
 		return err
 	}
