@@ -92,6 +92,11 @@ func (m *Manager) open(ctx context.Context, given []byte) (*sealed, error) {
 	if err != nil {
 		return nil, err
 	}
+	if given == nil && local.pending != nil {
+		// A change of the password may be under way in another process on this machine.
+		// Either password is on disk; who has the lock drops the one that has served.
+		return &sealed{stored.Revision, r.recordHeader, p}, nil
+	}
 	if err := m.keepLocal(ctx, local, &r.recordHeader); err != nil {
 		p.wipe()
 		return nil, err
@@ -122,7 +127,7 @@ func (m *Manager) firstPassword(local *passwordFile, given []byte) error {
 // the one of those on disk that fits it, and keeps that one in m.
 func (m *Manager) tryPasswords(r *record, local *passwordFile, given []byte) (*payload, error) {
 	password := newSecret(bytes.Clone(given))
-	defer password.wipe()
+	defer func() { password.wipe() }()
 	if given == nil {
 		fits, err := r.passwordFrom(local)
 		if err != nil {

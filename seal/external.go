@@ -82,7 +82,7 @@ func OpenExternal(ctx context.Context, cfg ExternalConfig) (*External, error) {
 }
 
 func (x *External) open(ctx context.Context, cfg ExternalConfig, vault *vaultclient.Client) error {
-	if err := x.session.use(ctx, cfg.Login.method); err != nil {
+	if err := x.session.use(ctx, cfg.Login.method.copy()); err != nil {
 		return err
 	}
 	if err := checkCapabilities(ctx, vault, capabilitiesOf(cfg.Mount, cfg.Key, cfg.Records != nil)); err != nil {

@@ -117,6 +117,15 @@ func TestExternal(t *testing.T) {
 			t.Errorf("%s is missing, and the error does not say so: %v", lacks, err)
 		}
 	}
+	// A login that has failed may be used again.
+	again := ExternalConfig{Login: login(Policy("transit", "later")), Key: "later"}
+	if _, err := a.open(t, again); !errors.Is(err, atrest.ErrKeyNotFound) {
+		t.Errorf("a key that is not there yet: %v", err)
+	}
+	a.write(t, "transit/keys/later", map[string]any{"derived": true})
+	if _, err := a.open(t, again); err != nil {
+		t.Errorf("the second try: %v", err)
+	}
 	x, err := a.open(t, ExternalConfig{Login: login(Policy("transit", "atrest"))})
 	if err != nil {
 		t.Fatal(err)

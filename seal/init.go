@@ -10,9 +10,9 @@ import (
 	"github.com/atrest/atrest/internal/vaultclient"
 )
 
-// saveTime is how long an initialiser tries to save the unseal key, whatever ctx
+// defaultSaveTime is how long an initialiser tries to save the unseal key, whatever ctx
 // says: without it the Vault that it has just made is lost.
-const saveTime = 10 * time.Minute
+const defaultSaveTime = 10 * time.Minute
 
 // initialise takes an installation from nothing, or from wherever a run has died, to
 // a record with the unseal key in it. In order:
@@ -83,27 +83,38 @@ func (m *Manager) firstInit(ctx context.Context, s *sealed) (*sealed, error) {
 		return nil, err
 	}
 	defer answer.wipe()
-	// From here on ctx no longer counts: nobody else has these keys.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTime)
-	defer cancel()
 	keys := answer.unsealKeys(m.cfg.Threshold)
 	defer keys.wipe()
-	if err := m.putCandidate(ctx, s, keys); err != nil {
-		return nil, fmt.Errorf("%w: the unseal key could not be saved: %w", atrest.ErrInitInterrupted, err)
-	}
-	if s, err = m.promote(ctx, s, keys); err != nil {
-		return nil, err
-	}
-	if err := m.unseal(ctx, s); err != nil {
+	s, err = m.save(ctx, s, keys)
+	if err != nil {
 		return nil, err
 	}
 	m.removeCandidates(ctx)
 	return m.setUpAs(ctx, s, answer.RootToken)
 }
 
+// save makes the keys the record's, whatever becomes of ctx: nobody else has them.
+func (m *Manager) save(ctx context.Context, s *sealed, keys *unsealKeys) (*sealed, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.saveTime)
+	defer cancel()
+	if err := m.putCandidate(ctx, s, keys); err != nil {
+		return nil, fmt.Errorf("%w: the unseal key could not be saved: %w", atrest.ErrInitInterrupted, err)
+	}
+	// Should two Vaults on one storage have answered, one of the keys is nobody's.
+	err := m.proveKeys(ctx, keys)
+	switch {
+	case errors.Is(err, atrest.ErrWrongUnsealKey):
+		return m.recoverInit(ctx, s)
+	case err != nil:
+		return nil, err
+	}
+	return m.promote(ctx, s, keys)
+}
+
 // putIntent records that a Vault is about to be initialised.
 func (m *Manager) putIntent(ctx context.Context, s *sealed) (*sealed, error) {
 	intent := &sealed{payload: &payload{attempt: newAttemptID()}}
+	defer m.noteGeneration(1)
 	if s == nil {
 		intent.header = recordHeader{install: newInstallID(), generation: 1, state: stateIntent, params: m.cfg.Argon2id, salt: newSalt()}
 	} else { // another run's, which has come to nothing
@@ -138,9 +149,12 @@ func (m *Manager) recoverInit(ctx context.Context, s *sealed) (*sealed, error) {
 	}
 	for _, name := range names {
 		keys, err := m.openCandidate(ctx, name)
-		if err != nil {
+		if errors.Is(err, atrest.ErrCorruptRecord) || errors.Is(err, atrest.ErrWrongPassword) || errors.Is(err, atrest.ErrNotFound) || errors.Is(err, atrest.ErrTampered) {
 			m.log.WarnContext(ctx, "a record of an earlier initialisation can't be used", "record", name, "error", err)
 			continue
+		}
+		if err != nil { // and it may be the one that counts
+			return nil, fmt.Errorf("the record %q of an earlier initialisation: %w", name, err)
 		}
 		defer keys.wipe()
 		err = m.proveKeys(ctx, keys)
@@ -156,8 +170,8 @@ func (m *Manager) recoverInit(ctx context.Context, s *sealed) (*sealed, error) {
 		}
 		return ready, err
 	}
-	return nil, fmt.Errorf("%w: Vault was initialised by a run of ours that died before it could save the unseal key, and so is sealed for good. There is no data in it, since it was never used; "+
-		"empty its storage, restart it, and boot again", atrest.ErrInitInterrupted)
+	return nil, fmt.Errorf("%w: a run of ours began to initialise Vault, and Vault is initialised, but no unseal key was saved that fits. "+
+		"ResetInterrupted looks whether it is empty, and begins anew if so. If Vault has data, this seal record is an old one: restore the right one", atrest.ErrInitInterrupted)
 }
 
 // proveKeys returns ErrWrongUnsealKey unless the keys are Vault's. One that is

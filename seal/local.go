@@ -54,6 +54,13 @@ func (m *Manager) setPassword(password *secret, generation uint32) {
 	m.password, m.generation = password.clone(), generation
 }
 
+// noteGeneration says of which generation the password is that m has.
+func (m *Manager) noteGeneration(generation uint32) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.generation = generation
+}
+
 // hasPassword tells whether m has a password, and of which generation.
 func (m *Manager) hasPassword() (bool, uint32) {
 	m.mu.Lock()

@@ -23,6 +23,7 @@ type Login struct {
 // A loginMethod gets a token, each time that the session needs another.
 type loginMethod interface {
 	logIn(ctx context.Context, vault *vaultclient.Client) (*granted, error)
+	copy() loginMethod // that is wiped on its own
 	wipe()
 }
 
@@ -69,6 +70,8 @@ func (r *appRole) logIn(ctx context.Context, vault *vaultclient.Client) (*grante
 		vaultclient.SecretField{Name: "secret_id", Text: r.secretID.bytes()})
 }
 
+func (r *appRole) copy() loginMethod { return r.clone() }
+
 type kubernetes struct{ mount, role, jwtFile string }
 
 func (k *kubernetes) logIn(ctx context.Context, vault *vaultclient.Client) (*granted, error) {
@@ -81,7 +84,8 @@ func (k *kubernetes) logIn(ctx context.Context, vault *vaultclient.Client) (*gra
 		vaultclient.SecretField{Name: "role", Text: []byte(k.role)}, vaultclient.SecretField{Name: "jwt", Text: jwt.bytes()})
 }
 
-func (k *kubernetes) wipe() {}
+func (k *kubernetes) copy() loginMethod { return k }
+func (k *kubernetes) wipe()             {}
 
 type fixedToken struct{ token *secret }
 
@@ -89,7 +93,8 @@ func (t *fixedToken) logIn(ctx context.Context, vault *vaultclient.Client) (*gra
 	return lookUp(ctx, vault, t.token.clone())
 }
 
-func (t *fixedToken) wipe() { t.token.wipe() }
+func (t *fixedToken) copy() loginMethod { return &fixedToken{t.token.clone()} }
+func (t *fixedToken) wipe()             { t.token.wipe() }
 
 type tokenFile string
 
@@ -101,7 +106,8 @@ func (f tokenFile) logIn(ctx context.Context, vault *vaultclient.Client) (*grant
 	return lookUp(ctx, vault, token)
 }
 
-func (f tokenFile) wipe() {}
+func (f tokenFile) copy() loginMethod { return f }
+func (f tokenFile) wipe()             {}
 
 // maxTokenFile bounds a token, in bytes. Kubernetes' are some 1 to 2 KiB long.
 const maxTokenFile = 32 << 10

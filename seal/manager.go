@@ -109,7 +109,7 @@ type Manager struct {
 	kdf       kdfCache
 	count     *counts
 
-	rootPatience time.Duration
+	rootPatience, saveTime time.Duration // less in tests
 
 	booting sync.Mutex // one change of the installation's state at a time
 
@@ -136,7 +136,7 @@ func New(cfg Config) (*Manager, error) {
 	}
 	return &Manager{
 		count: count,
-		cfg:   cfg, log: cfg.Logger, rootPatience: defaultRootPatience,
+		cfg:   cfg, log: cfg.Logger, rootPatience: defaultRootPatience, saveTime: defaultSaveTime,
 		anonymous: client.WithToken(func() string { return "" }),
 	}, nil
 }

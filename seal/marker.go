@@ -100,6 +100,9 @@ func ownerOf(ctx context.Context, vault *vaultclient.Client, mount, key string) 
 		if err != nil {
 			return "", err
 		}
+		if marker.made() == 0 {
+			continue // of another type than we make, so not ours to look at
+		}
 		if at := marker.made(); owner == "" || at < first || at == first && installID(id) < owner {
 			owner, first = installID(id), at
 		}

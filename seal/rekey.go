@@ -37,7 +37,7 @@ func (m *Manager) Rekey(ctx context.Context, shares, threshold int) error {
 // rekeyState is the answer of sys/rekey/init, /update and /verify.
 type rekeyState struct {
 	Nonce             string                    `json:"nonce"`
-	Started           bool                      `json:"started"`
+	MustVerify        bool                      `json:"verification_required"`
 	Complete          bool                      `json:"complete"`
 	Keys              []vaultclient.Base64Bytes `json:"keys_base64"`
 	VerificationNonce string                    `json:"verification_nonce"`
@@ -59,14 +59,8 @@ func (m *Manager) rekey(ctx context.Context, s *sealed, shares, threshold int) e
 		return err
 	}
 	defer pending.wipeAll()
-	for _, share := range pending.pending.shares {
-		complete, err := m.verifyRekey(ctx, made.VerificationNonce, share)
-		if err != nil {
-			return err
-		}
-		if complete { // by threshold of them
-			break
-		}
+	if err := m.verifyAll(ctx, made.VerificationNonce, pending.pending); err != nil {
+		return err // both stay recorded, and the next operation finds out which it is
 	}
 	done, err := m.put(ctx, pending.withKeys(pending.pending), password)
 	done.wipeAll()
@@ -74,6 +68,18 @@ func (m *Manager) rekey(ctx context.Context, s *sealed, shares, threshold int) e
 		m.log.InfoContext(ctx, "vault has a new unseal key", "shares", shares, "threshold", threshold)
 	}
 	return err
+}
+
+// verifyAll gives Vault the shares of the key that it has made, and returns nil once it
+// has changed over.
+func (m *Manager) verifyAll(ctx context.Context, nonce string, keys *unsealKeys) error {
+	for _, share := range keys.shares {
+		complete, err := m.verifyRekey(ctx, nonce, share)
+		if err != nil || complete { // by threshold of them
+			return err
+		}
+	}
+	return vaultclient.Garbage("no end of the verification of the new unseal key")
 }
 
 // withKeys is s with these keys alone.
@@ -93,6 +99,9 @@ func (m *Manager) newUnsealKey(ctx context.Context, keys *unsealKeys, shares, th
 	begun, err := m.rekeyRequest(ctx, http.MethodPut, "sys/rekey/init", body)
 	if err != nil {
 		return nil, err
+	}
+	if !begun.MustVerify {
+		return nil, errors.Join(fmt.Errorf("%w: this Vault changes its unseal key without verification", atrest.ErrUnsupported), m.cancelRekey(context.WithoutCancel(ctx)))
 	}
 	for _, share := range keys.shares {
 		body, err := shareBody(map[string]string{"nonce": begun.Nonce}, share)
@@ -148,6 +157,11 @@ func (m *Manager) rekeyRequest(ctx context.Context, method, path string, body *v
 func (m *Manager) settleKeys(ctx context.Context, s *sealed) (*sealed, error) {
 	if s.pending == nil {
 		return s, nil
+	}
+	// Whoever has begun it may have lost the lock and live: what is not verified by now
+	// must never be, or Vault would change over to a key that nobody records.
+	if err := m.cancelRekey(ctx); err != nil {
+		return nil, err
 	}
 	password := m.currentPassword()
 	defer password.wipe()

@@ -67,6 +67,17 @@ func (m *Manager) reset(ctx context.Context, storage VaultStorage) error {
 	if !status.Sealed {
 		return fmt.Errorf("%w: it is in use", atrest.ErrAlreadyInitialized)
 	}
+	// From here on no other run can make this intent a record, and what one has saved of
+	// its keys by now is tried first.
+	taken, err := m.putIntent(locked, s)
+	if err != nil {
+		return err
+	}
+	defer taken.wipeAll()
+	if found, err := m.recoverInit(locked, taken); !errors.Is(err, atrest.ErrInitInterrupted) {
+		found.wipeAll()
+		return errors.Join(err, fmt.Errorf("%w: boot", atrest.ErrConflict))
+	}
 	m.log.WarnContext(ctx, "emptying the storage of a vault whose initialisation was interrupted", "installation", s.header.install)
 	return storage.Wipe(locked, freshlyInitialised)
 }
@@ -105,7 +116,8 @@ func freshlyInitialised(paths []string) bool {
 			}
 		}
 	}
-	return tokens == 1 && len(engines) <= 1
+	// None at all is what an earlier reset has left that could not say so.
+	return len(paths) == 0 || tokens == 1 && len(engines) <= 1
 }
 
 func hasPrefix(s string, prefixes []string) bool {

@@ -58,7 +58,7 @@ func (m *Manager) useRoot(ctx context.Context, token []byte, f func(ctx context.
 	return f(ctx, root)
 }
 
-const revokeTimeout = 30 * time.Second
+const revokeTimeout = time.Minute
 
 // defaultRootPatience is how long a generation that somebody else has begun is left alone
 // if nothing comes of it: an operator types the next share within it, or we have died
@@ -192,19 +192,23 @@ type tokenInfo struct {
 // then the one in use. The scheme has no use for one that lasts, and who needs one makes
 // it with GenerateRoot.
 func (m *Manager) revokeRoots(ctx context.Context, root *vaultclient.Client) error {
-	self, _, err := vaultclient.Do[vaultclient.Data[tokenInfo]](ctx, root, vaultclient.Request{Method: http.MethodGet, Path: "auth/token/lookup-self"})
+	others := m.revokeOtherRoots(ctx, root)
+	// Whatever became of the others, this one must not stay, and has time of its own.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
+	defer cancel()
+	_, _, err := vaultclient.Do[struct{}](ctx, root, vaultclient.Request{Method: http.MethodPut, Path: "auth/token/revoke-self"})
+	return errors.Join(others, err)
+}
+
+func (m *Manager) revokeOtherRoots(ctx context.Context, root *vaultclient.Client) (failed error) {
+	own, _, err := vaultclient.Do[vaultclient.Data[tokenInfo]](ctx, root, vaultclient.Request{Method: http.MethodGet, Path: "auth/token/lookup-self"})
 	if err != nil {
 		return err
 	}
-	if self == nil {
+	if own == nil {
 		return vaultclient.Garbage("nothing")
 	}
-	revokeErr := m.revokeOtherRoots(ctx, root, self.Data.Accessor)
-	_, _, err = vaultclient.Do[struct{}](ctx, root, vaultclient.Request{Method: http.MethodPut, Path: "auth/token/revoke-self"})
-	return errors.Join(revokeErr, err)
-}
-
-func (m *Manager) revokeOtherRoots(ctx context.Context, root *vaultclient.Client, self string) error {
+	self := own.Data.Accessor
 	type accessors struct {
 		Keys []string `json:"keys"`
 	}
@@ -223,18 +227,16 @@ func (m *Manager) revokeOtherRoots(ctx context.Context, root *vaultclient.Client
 		if errors.Is(err, errNoToken) {
 			continue // it has expired meanwhile
 		}
-		if err != nil {
-			return err
+		if err == nil && slices.Contains(info.Policies, "root") {
+			m.log.WarnContext(ctx, "revoking a root token", "accessor", accessor, "path", info.Path)
+			err = m.revokeAccessor(ctx, root, accessor)
 		}
-		if !slices.Contains(info.Policies, "root") {
-			continue
+		if ctx.Err() != nil {
+			return errors.Join(failed, ctx.Err())
 		}
-		m.log.WarnContext(ctx, "revoking a root token", "accessor", accessor, "path", info.Path)
-		if err := m.revokeAccessor(ctx, root, accessor); err != nil {
-			return err
-		}
+		failed = errors.Join(failed, err)
 	}
-	return nil
+	return failed
 }
 
 // errNoToken means that no token has that accessor.
@@ -248,8 +250,9 @@ func (m *Manager) lookupAccessor(ctx context.Context, c *vaultclient.Client, acc
 	a, _, err := vaultclient.Do[vaultclient.Data[tokenInfo]](ctx, c, vaultclient.Request{
 		Method: http.MethodPut, Path: "auth/token/lookup-accessor", Body: body,
 		Refused: func(status int, text string) error {
-			if status == http.StatusForbidden || status == http.StatusNotFound {
-				return errNoToken // root may do everything, so that it is not the permission that lacks
+			// Root may do everything, so that it is not the permission that lacks.
+			if status == http.StatusForbidden || status == http.StatusNotFound || status == http.StatusBadRequest && strings.Contains(text, "invalid accessor") {
+				return errNoToken
 			}
 			return nil
 		},

@@ -64,11 +64,17 @@ func (m *Manager) settleAppRole(ctx context.Context, s *sealed) (*sealed, error)
 	if s.nextAppRole == nil {
 		return m.reopen(ctx) // a copy that the caller may keep
 	}
-	err := m.withRoot(ctx, s.keys, func(ctx context.Context, root *vaultclient.Client) error {
-		return m.destroyOtherSecretIDs(ctx, root, string(s.appRole.accessor.bytes()))
-	})
+	alone, err := m.putCurrent(ctx, s.withAppRole(s.appRole))
 	if err != nil {
 		return nil, err
 	}
-	return m.putCurrent(ctx, s.withAppRole(s.appRole))
+	// Only now: until then whoever has begun the rotation might yet record the new one.
+	err = m.withRoot(ctx, s.keys, func(ctx context.Context, root *vaultclient.Client) error {
+		return m.destroyOtherSecretIDs(ctx, root, string(alone.appRole.accessor.bytes()))
+	})
+	if err != nil {
+		alone.wipeAll()
+		return nil, err
+	}
+	return alone, nil
 }

@@ -3,7 +3,6 @@ package seal
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/atrest/atrest"
@@ -21,7 +20,8 @@ import (
 //  3. the old password is dropped from disk.
 //
 // Errors are those of Boot, and ErrConflict if another node has changed the record at
-// the same time: then nothing was changed.
+// the same time. After any error the old password may still be in force, or the new
+// one: keep both until a boot, or another call, has succeeded, which finds out.
 func (m *Manager) ChangePassword(ctx context.Context, password []byte) error {
 	m.booting.Lock()
 	defer m.booting.Unlock()
@@ -52,10 +52,8 @@ func (m *Manager) changePassword(ctx context.Context, password []byte) error {
 		under.header.salt, under.header.params = newSalt(), m.cfg.Argon2id
 		done, err := m.put(ctx, under, next)
 		if err != nil {
-			if errors.Is(err, atrest.ErrConflict) { // nothing was changed
-				f.pending = nil
-				err = errors.Join(err, m.writeLocal(ctx, f))
-			}
+			// The record may be under the new one, or come to be. Both stay on disk, and
+			// the next boot finds out.
 			return err
 		}
 		defer done.wipeAll()
@@ -71,7 +69,10 @@ func (m *Manager) changePassword(ctx context.Context, password []byte) error {
 func (m *Manager) Adopt(ctx context.Context, password []byte) error {
 	m.booting.Lock()
 	defer m.booting.Unlock()
-	s, err := m.open(ctx, append([]byte{}, password...))
+	if password == nil {
+		password = []byte{} // which opens nothing
+	}
+	s, err := m.open(ctx, password)
 	if err == nil && s == nil {
 		err = fmt.Errorf("%w: there is no installation yet; boot", atrest.ErrRecordMissing)
 	}

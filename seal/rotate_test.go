@@ -174,6 +174,9 @@ func TestTransitKey(t *testing.T) {
 	if err := m.RetireTransitKey(t.Context(), 0, store); err != nil {
 		t.Fatal(err)
 	}
+	if err := m.RetireTransitKey(t.Context(), 1, store); !errors.Is(err, atrest.ErrUnsupported) {
+		t.Errorf("versions were brought back: %v", err)
+	}
 	if got, _, err := store.GetBytes(t.Context(), "name"); err != nil || string(got) != "content" {
 		t.Errorf("%q, %v", got, err)
 	}

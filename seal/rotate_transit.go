@@ -75,6 +75,9 @@ func (m *Manager) retire(ctx context.Context, root *vaultclient.Client, oldest u
 	case oldest > key.LatestVersion:
 		return fmt.Errorf("%w: the newest version is %d", atrest.ErrUnsupported, key.LatestVersion)
 	}
+	if oldest < key.MinDecryptionVersion {
+		return fmt.Errorf("%w: versions before %d are retired already, and stay so", atrest.ErrUnsupported, key.MinDecryptionVersion)
+	}
 	if err := checkUnneeded(ctx, oldest, users); err != nil {
 		return err
 	}

@@ -62,6 +62,7 @@ func (m *Manager) store(ctx context.Context, name string, s *sealed, password *s
 	if err != nil {
 		return "", err
 	}
+	var open error // of the first try that left open whether it was done
 	for n := 1; ; n++ {
 		revision, err := m.cfg.Records.PutRecord(ctx, name, data, s.revision)
 		if err == nil {
@@ -71,8 +72,14 @@ func (m *Manager) store(ctx context.Context, name string, s *sealed, password *s
 		if readErr == nil && bytes.Equal(stored.Data, data) {
 			return stored.Revision, nil // the nonce is random: only we have written it
 		}
-		if !errors.Is(err, atrest.ErrUnavailable) {
+		refused := errors.Is(err, atrest.ErrExists) || errors.Is(err, atrest.ErrConflict)
+		switch known := readErr == nil || errors.Is(readErr, atrest.ErrNotFound); {
+		case refused && (open == nil || known):
 			return "", err
+		case !refused && !errors.Is(err, atrest.ErrUnavailable) && open == nil && s.header.state != stateCandidate:
+			return "", err // and nothing was changed
+		case !refused && open == nil:
+			open = err
 		}
 		m.log.WarnContext(ctx, "writing a record failed, trying again", "record", name, "try", n, "error", err)
 		if sleep(ctx, min(time.Duration(n)*100*time.Millisecond, 5*time.Second)) != nil {
@@ -138,6 +145,13 @@ func (m *Manager) locked(ctx context.Context, f func(ctx context.Context, s *sea
 	}
 	if s, err = m.settleKeys(held, s); err != nil {
 		return err
+	}
+	if local, err := m.readLocal(held); err == nil {
+		err = m.keepLocal(held, local, &s.header)
+		local.wipe()
+		if err != nil {
+			return err
+		}
 	}
 	return f(held, s)
 }

@@ -65,7 +65,8 @@ func (l *recordLogin) logIn(ctx context.Context, vault *vaultclient.Client) (*gr
 	return l.role.logIn(ctx, vault)
 }
 
-func (l *recordLogin) wipe() { l.role.wipe() }
+func (l *recordLogin) copy() loginMethod { return &recordLogin{l.m, l.role.clone()} }
+func (l *recordLogin) wipe()             { l.role.wipe() }
 
 func newSession(vault *vaultclient.Client, log *slog.Logger) *session {
 	s := &session{vault: vault, log: log, done: make(chan struct{})}

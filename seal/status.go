@@ -182,6 +182,8 @@ func (w *walk) transitKey(ctx context.Context) error {
 }
 
 func (w *walk) endSession(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTimeout)
+	defer cancel()
 	if _, _, err := vaultclient.Do[struct{}](ctx, w.asSelf, vaultclient.Request{Method: http.MethodPut, Path: "auth/token/revoke-self"}); err != nil {
 		w.m.log.WarnContext(ctx, "the token of a status was not revoked, and ends by itself", "error", err)
 	}

@@ -119,6 +119,7 @@ func unsealRefusal(status int, text string) error {
 	switch {
 	case status == http.StatusInternalServerError && strings.Contains(text, "unable to retrieve stored keys"),
 		status == http.StatusInternalServerError && strings.Contains(text, "message authentication failed"),
+		status == http.StatusInternalServerError && strings.Contains(text, "invalid key size 0"), // its storage was emptied under it
 		status == http.StatusBadRequest && strings.Contains(text, "failed to recover"):
 		return fmt.Errorf("%w: it opens nothing there", atrest.ErrWrongUnsealKey)
 	case status == http.StatusBadRequest && strings.Contains(text, "invalid key"),
