@@ -11,7 +11,7 @@ import (
 )
 
 // Rekey replaces Vault's unseal key by a new one, in that many shares of which threshold
-// unseal it. Vault stays unsealed.
+// unseal it. Vault stays unsealed. A rekey that somebody else has begun by hand is cancelled.
 //
 // In order, a death after each step leaving a record that unseals Vault:
 //

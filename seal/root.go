@@ -290,7 +290,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 // revokes it, and with it every other root token, when f returns or panics. The token is
 // stored nowhere, and wiped. What f is called with ends with ctx.
 //
-// It looks at each token that Vault has, so that it takes longer the more there are.
+// It looks at each token that Vault has, so that it takes longer the more there are. A
+// generation that somebody else has begun by hand is cancelled if nothing comes of it for
+// 3 seconds.
 func (m *Manager) GenerateRoot(ctx context.Context, f func(ctx context.Context, token []byte) error) error {
 	m.booting.Lock()
 	defer m.booting.Unlock()

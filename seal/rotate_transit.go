@@ -53,7 +53,8 @@ func (m *Manager) RotateTransitKey(ctx context.Context) (version uint32, err err
 // It refuses with ErrConflict, and changes nothing, while an object of any of the users
 // still needs an older version: rewrap them first. users must be all the stores that
 // use the key; at least one must be given. It asks them again afterwards, since a put that had
-// begun before the rotation may have ended meanwhile, and takes the setting back if so.
+// begun before the rotation may have ended meanwhile, and takes the setting back if so. It
+// has the installation's lock and a root token while the stores are read through.
 func (m *Manager) RetireTransitKey(ctx context.Context, oldest uint32, users ...KeyUser) error {
 	err := errors.New("no store was given that could tell which versions its objects need")
 	if len(users) > 0 {
