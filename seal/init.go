@@ -178,10 +178,10 @@ func (m *Manager) recoverInit(ctx context.Context, s *sealed) (*sealed, error) {
 // sealed is unsealed by that; one that is not makes a root token of them.
 func (m *Manager) proveKeys(ctx context.Context, keys *unsealKeys) error {
 	was, err := m.unsealWith(ctx, keys)
-	if err != nil || was {
-		return err
+	if err == nil {
+		err = m.awaitLeader(ctx)
 	}
-	if err := m.awaitLeader(ctx); err != nil {
+	if err != nil || was {
 		return err
 	}
 	return m.withRoot(ctx, keys, func(context.Context, *vaultclient.Client) error { return nil })
