@@ -110,7 +110,6 @@ func TestCandidateOutOfReach(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	m, _ := r.process(t, -1)
-	m.saveTime = 1 // so that it dies with the candidate saved
 	dead := errors.New("it dies")
 	records := &flaky{Records: r.records, get: func(string) error { return nil }}
 	promoted := 0
@@ -122,7 +121,7 @@ func TestCandidateOutOfReach(t *testing.T) {
 		}
 		return nil
 	}
-	m.cfg.Records, m.saveTime = records, defaultSaveTime
+	m.cfg.Records = records
 	if err := m.Boot(t.Context(), []byte(testPassword)); !errors.Is(err, dead) {
 		t.Fatal(err)
 	}

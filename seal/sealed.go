@@ -54,9 +54,9 @@ func (m *Manager) put(ctx context.Context, s *sealed, password *secret) (*sealed
 	return &sealed{revision, r.recordHeader, p}, nil
 }
 
-// store writes a record, and asks again after an error that leaves open whether it
-// was written: what is there then tells. It does not give up before ctx ends, for
-// what it holds may be nowhere else.
+// store writes a record, and tries again, until ctx ends, after an error that leaves open
+// whether it was written: what is there then tells. A candidate it tries to write after any
+// error, for what that holds is nowhere else.
 func (m *Manager) store(ctx context.Context, name string, s *sealed, password *secret) (backend.Revision, error) {
 	data, err := sealRecord(&m.kdf, s.header, s.payload, password)
 	if err != nil {
