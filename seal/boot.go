@@ -25,12 +25,7 @@ import (
 // ErrVaultSealed, ErrPermission, ErrUnavailable. After an error Boot may be called
 // again.
 func (m *Manager) Boot(ctx context.Context, password []byte) error {
-	m.booting.Lock()
-	defer m.booting.Unlock()
-	if err := m.boot(ctx, password); err != nil {
-		return fmt.Errorf("seal: boot: %w", err)
-	}
-	return nil
+	return m.exclusive(ctx, "boot", func() error { return m.boot(ctx, password) })
 }
 
 func (m *Manager) boot(ctx context.Context, password []byte) error {
@@ -48,6 +43,7 @@ func (m *Manager) boot(ctx context.Context, password []byte) error {
 		return err
 	}
 	if s.appRole == nil || s.pending != nil || s.nextAppRole != nil {
+		s.wipeAll()
 		err = m.locked(ctx, func(ctx context.Context, now *sealed) error {
 			s, err = m.finish(ctx, now)
 			return err

@@ -85,12 +85,13 @@ func (m *Manager) firstInit(ctx context.Context, s *sealed) (*sealed, error) {
 	defer answer.wipe()
 	keys := answer.unsealKeys(m.cfg.Threshold)
 	defer keys.wipe()
-	s, err = m.save(ctx, s, keys)
+	ready, err := m.save(ctx, s, keys)
 	if err != nil {
 		return nil, err
 	}
+	defer ready.wipeAll()
 	m.removeCandidates(ctx)
-	return m.setUpAs(ctx, s, answer.RootToken)
+	return m.setUpAs(ctx, ready, answer.RootToken)
 }
 
 // save makes the keys the record's, whatever becomes of ctx: nobody else has them.

@@ -68,19 +68,29 @@ const (
 )
 
 // KeepUnsealed looks at this node's Vault every Config.KeepInterval, and unseals it when it
-// is sealed, as it is after each start, until ctx ends, whose error it returns. Every node
-// runs it for its own Vault. It logs and counts each change of state.
+// is sealed, as it is after each start, until ctx ends, whose error it returns, or the
+// Manager is closed. Every node runs it for its own Vault. It logs and counts each change
+// of state.
 //
 // It does not initialise: that is Boot's. What fails is tried again, at growing intervals
 // of up to 30 s. A password that was changed elsewhere must be adopted before it can go on.
 func (m *Manager) KeepUnsealed(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-m.closed:
+			cancel(fmt.Errorf("seal: keep unsealed: %w", errClosed))
+		case <-ctx.Done():
+		}
+	}()
 	k := keeper{m: m}
 	for {
 		wait := k.look(ctx)
 		// Half of a fifth each way, so that nodes do not come in step.
 		wait += rand.N(wait/5+1) - wait/10
-		if err := sleep(ctx, wait); err != nil {
-			return err
+		if sleep(ctx, wait) != nil {
+			return context.Cause(ctx)
 		}
 	}
 }

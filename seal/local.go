@@ -46,12 +46,14 @@ func (m *Manager) currentPassword() *secret {
 }
 
 // setPassword takes a copy of the password, which is of that generation, or of none
-// yet.
+// yet; not any more after Close.
 func (m *Manager) setPassword(password *secret, generation uint32) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.password.wipe()
-	m.password, m.generation = password.clone(), generation
+	if !m.isClosed() {
+		m.password, m.generation = password.clone(), generation
+	}
 }
 
 // noteGeneration says of which generation the password is that m has.

@@ -35,7 +35,8 @@ type granted struct {
 }
 
 // AppRole logs in by a role id and a secret id, at the mount of the AppRole engine, which
-// is "approle" if empty. It copies what it is given.
+// is "approle" if empty. It copies what it is given. A Vault that has its default settings
+// locks the role out for 15 minutes after five logins that failed.
 func AppRole(mount string, roleID, secretID []byte) Login {
 	if mount == "" {
 		mount = "approle"
@@ -163,8 +164,11 @@ func logInAt(ctx context.Context, vault *vaultclient.Client, mount string, secre
 // loginRefusal tells credentials that are wrong, for which some versions of Vault
 // have 400 and others 500.
 func loginRefusal(status int, text string) error {
-	if strings.Contains(text, "invalid secret id") || strings.Contains(text, "invalid role") || status == http.StatusForbidden {
+	switch {
+	case strings.Contains(text, "invalid secret id"), strings.Contains(text, "invalid role"):
 		return fmt.Errorf("%w: these credentials are not valid, or not any more", atrest.ErrPermission)
+	case status == http.StatusForbidden:
+		return fmt.Errorf("%w: these credentials are not valid, or not any more, or too many logins have failed, and Vault refuses all for a while", atrest.ErrPermission)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package seal
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -111,7 +112,9 @@ type Manager struct {
 
 	rootPatience, saveTime time.Duration // less in tests
 
-	booting sync.Mutex // one change of the installation's state at a time
+	changing chan struct{} // holds a place while the installation's state is changed
+	closed   chan struct{} // closed by Close
+	closing  sync.Once
 
 	mu         sync.Mutex // of what follows
 	password   *secret
@@ -137,6 +140,7 @@ func New(cfg Config) (*Manager, error) {
 	return &Manager{
 		count: count,
 		cfg:   cfg, log: cfg.Logger, rootPatience: defaultRootPatience, saveTime: defaultSaveTime,
+		changing: make(chan struct{}, 1), closed: make(chan struct{}),
 		anonymous: client.WithToken(func() string { return "" }),
 	}, nil
 }
@@ -147,10 +151,12 @@ func (m *Manager) Format(f fmt.State, _ rune) {
 }
 
 // Close wipes what the Manager holds in memory. Vault stays as it is. The Manager, and
-// the clients that it has given out, are of no use afterwards.
+// the clients that it has given out, are of no use afterwards, and KeepUnsealed ends. A
+// change that is under way is waited for.
 func (m *Manager) Close() {
-	m.booting.Lock()
-	defer m.booting.Unlock()
+	m.changing <- struct{}{}
+	defer func() { <-m.changing }()
+	m.closing.Do(func() { close(m.closed) })
 	m.mu.Lock()
 	session := m.session
 	m.mu.Unlock() // it may need the lock to come to its end
@@ -162,6 +168,40 @@ func (m *Manager) Close() {
 	m.password.wipe()
 	m.password = nil
 	m.kdf.close()
+}
+
+// errClosed is what a Manager is good for after Close.
+var errClosed = errors.New("the Manager is closed")
+
+func (m *Manager) isClosed() bool {
+	select {
+	case <-m.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// exclusive calls f while nobody else changes the installation's state through this
+// Manager. what names it in errors.
+func (m *Manager) exclusive(ctx context.Context, what string, f func() error) error {
+	err := ctx.Err()
+	select {
+	case m.changing <- struct{}{}:
+		defer func() { <-m.changing }()
+		if m.isClosed() {
+			err = errClosed
+		}
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = f()
+	}
+	if err != nil {
+		return fmt.Errorf("seal: %s: %w", what, err)
+	}
+	return nil
 }
 
 // withToken returns a client that sends this token.

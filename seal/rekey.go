@@ -22,16 +22,12 @@ import (
 //
 // Between 2 and 4 it is not known which of the two is Vault's, and both are tried.
 func (m *Manager) Rekey(ctx context.Context, shares, threshold int) error {
-	m.booting.Lock()
-	defer m.booting.Unlock()
-	err := checkShares(shares, threshold)
-	if err == nil {
-		err = m.locked(ctx, func(ctx context.Context, s *sealed) error { return m.rekey(ctx, s, shares, threshold) })
-	}
-	if err != nil {
-		return fmt.Errorf("seal: rekey: %w", err)
-	}
-	return nil
+	return m.exclusive(ctx, "rekey", func() error {
+		if err := checkShares(shares, threshold); err != nil {
+			return err
+		}
+		return m.locked(ctx, func(ctx context.Context, s *sealed) error { return m.rekey(ctx, s, shares, threshold) })
+	})
 }
 
 // rekeyState is the answer of sys/rekey/init, /update and /verify.

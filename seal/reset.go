@@ -35,8 +35,8 @@ func (m *Manager) ResetInterrupted(ctx context.Context, storage VaultStorage, re
 	if !errors.Is(err, atrest.ErrInitInterrupted) {
 		return err // nil, too: there is nothing to repair
 	}
-	if err := m.reset(ctx, storage); err != nil {
-		return fmt.Errorf("seal: reset: %w", err)
+	if err := m.exclusive(ctx, "reset", func() error { return m.reset(ctx, storage) }); err != nil {
+		return err
 	}
 	if err := restart(ctx); err != nil {
 		return fmt.Errorf("seal: reset: vault's storage is empty now, but restarting it failed: restart it and boot: %w", err)
@@ -45,8 +45,6 @@ func (m *Manager) ResetInterrupted(ctx context.Context, storage VaultStorage, re
 }
 
 func (m *Manager) reset(ctx context.Context, storage VaultStorage) error {
-	m.booting.Lock()
-	defer m.booting.Unlock()
 	locked, unlock, err := m.cfg.Records.LockRecords(ctx, sealRecordName)
 	if err != nil {
 		return fmt.Errorf("locking the records: %w", err)

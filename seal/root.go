@@ -294,12 +294,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // generation that somebody else has begun by hand is cancelled if nothing comes of it for
 // 3 seconds.
 func (m *Manager) GenerateRoot(ctx context.Context, f func(ctx context.Context, token []byte) error) error {
-	m.booting.Lock()
-	defer m.booting.Unlock()
-	if err := m.lendRoot(ctx, f); err != nil {
-		return fmt.Errorf("seal: root token: %w", err)
-	}
-	return nil
+	return m.exclusive(ctx, "root token", func() error { return m.lendRoot(ctx, f) })
 }
 
 func (m *Manager) lendRoot(ctx context.Context, f func(ctx context.Context, token []byte) error) error {

@@ -18,13 +18,7 @@ import (
 // recorded alone, and all others are destroyed. A death before it is recorded alone leaves
 // the old one in use, and the next boot destroys the new one.
 func (m *Manager) RotateSecretID(ctx context.Context) error {
-	m.booting.Lock()
-	defer m.booting.Unlock()
-	err := m.locked(ctx, m.rotateSecretID)
-	if err != nil {
-		return fmt.Errorf("seal: rotate secret id: %w", err)
-	}
-	return nil
+	return m.exclusive(ctx, "rotate secret id", func() error { return m.locked(ctx, m.rotateSecretID) })
 }
 
 func (m *Manager) rotateSecretID(ctx context.Context, s *sealed) error {

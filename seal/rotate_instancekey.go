@@ -20,12 +20,7 @@ import (
 //
 // Nothing else may change the password on this machine at the same time.
 func (m *Manager) ChangeInstanceKey(ctx context.Context, next InstanceKey, install func(ctx context.Context) error) error {
-	m.booting.Lock()
-	defer m.booting.Unlock()
-	if err := m.changeInstanceKey(ctx, next, install); err != nil {
-		return fmt.Errorf("seal: change instance key: %w", err)
-	}
-	return nil
+	return m.exclusive(ctx, "change instance key", func() error { return m.changeInstanceKey(ctx, next, install) })
 }
 
 func (m *Manager) changeInstanceKey(ctx context.Context, next InstanceKey, install func(ctx context.Context) error) error {

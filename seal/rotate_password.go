@@ -23,12 +23,7 @@ import (
 // the same time. After any error the old password may still be in force, or the new
 // one: keep both until a boot, or another call, has succeeded, which finds out.
 func (m *Manager) ChangePassword(ctx context.Context, password []byte) error {
-	m.booting.Lock()
-	defer m.booting.Unlock()
-	if err := m.changePassword(ctx, password); err != nil {
-		return fmt.Errorf("seal: change password: %w", err)
-	}
-	return nil
+	return m.exclusive(ctx, "change password", func() error { return m.changePassword(ctx, password) })
 }
 
 func (m *Manager) changePassword(ctx context.Context, password []byte) error {
@@ -67,18 +62,15 @@ func (m *Manager) changePassword(ctx context.Context, password []byte) error {
 // a machine that has lost it. It must open the seal record, and is then kept on disk.
 // Vault is not asked.
 func (m *Manager) Adopt(ctx context.Context, password []byte) error {
-	m.booting.Lock()
-	defer m.booting.Unlock()
 	if password == nil {
 		password = []byte{} // which opens nothing
 	}
-	s, err := m.open(ctx, password)
-	if err == nil && s == nil {
-		err = fmt.Errorf("%w: there is no installation yet; boot", atrest.ErrRecordMissing)
-	}
-	s.wipeAll()
-	if err != nil {
-		return fmt.Errorf("seal: adopt: %w", err)
-	}
-	return nil
+	return m.exclusive(ctx, "adopt", func() error {
+		s, err := m.open(ctx, password)
+		if err == nil && s == nil {
+			err = fmt.Errorf("%w: there is no installation yet; boot", atrest.ErrRecordMissing)
+		}
+		s.wipeAll()
+		return err
+	})
 }

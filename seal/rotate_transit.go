@@ -24,7 +24,7 @@ type KeyUser interface {
 // After an error that leaves open whether it was done, another run may add another version,
 // which does no harm.
 func (m *Manager) RotateTransitKey(ctx context.Context) (version uint32, err error) {
-	err = m.asRoot(ctx, func(ctx context.Context, root *vaultclient.Client) error {
+	err = m.asRoot(ctx, "rotate transit key", func(ctx context.Context, root *vaultclient.Client) error {
 		body, err := vaultclient.Body(nil)
 		if err != nil {
 			return err
@@ -41,7 +41,7 @@ func (m *Manager) RotateTransitKey(ctx context.Context) (version uint32, err err
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("seal: rotate transit key: %w", err)
+		return 0, err
 	}
 	return version, nil
 }
@@ -56,17 +56,15 @@ func (m *Manager) RotateTransitKey(ctx context.Context) (version uint32, err err
 // begun before the rotation may have ended meanwhile, and takes the setting back if so. It
 // has the installation's lock and a root token while the stores are read through.
 func (m *Manager) RetireTransitKey(ctx context.Context, oldest uint32, users ...KeyUser) error {
-	err := errors.New("no store was given that could tell which versions its objects need")
-	if len(users) > 0 {
-		err = m.asRoot(ctx, func(ctx context.Context, root *vaultclient.Client) error { return m.retire(ctx, root, oldest, users) })
-	}
-	if err != nil {
-		return fmt.Errorf("seal: retire versions of the transit key: %w", err)
-	}
-	return nil
+	return m.asRoot(ctx, "retire versions of the transit key", func(ctx context.Context, root *vaultclient.Client) error {
+		return m.retire(ctx, root, oldest, users)
+	})
 }
 
 func (m *Manager) retire(ctx context.Context, root *vaultclient.Client, oldest uint32, users []KeyUser) error {
+	if len(users) == 0 {
+		return errors.New("no store was given that could tell which versions its objects need")
+	}
 	key, err := m.readKey(ctx, root)
 	switch {
 	case err != nil:
@@ -112,9 +110,9 @@ func checkUnneeded(ctx context.Context, oldest uint32, users []KeyUser) error {
 
 func (m *Manager) keyPath() string { return m.cfg.Mount + "/keys/" + m.cfg.Key }
 
-// asRoot calls f with a root token made for it.
-func (m *Manager) asRoot(ctx context.Context, f func(ctx context.Context, root *vaultclient.Client) error) error {
-	m.booting.Lock()
-	defer m.booting.Unlock()
-	return m.locked(ctx, func(ctx context.Context, s *sealed) error { return m.withRoot(ctx, s.keys, f) })
+// asRoot calls f with a root token made for it. what names it in errors.
+func (m *Manager) asRoot(ctx context.Context, what string, f func(ctx context.Context, root *vaultclient.Client) error) error {
+	return m.exclusive(ctx, what, func() error {
+		return m.locked(ctx, func(ctx context.Context, s *sealed) error { return m.withRoot(ctx, s.keys, f) })
+	})
 }

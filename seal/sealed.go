@@ -139,19 +139,21 @@ func (m *Manager) locked(ctx context.Context, f func(ctx context.Context, s *sea
 	if err != nil {
 		return err
 	}
-	defer func() { s.wipeAll() }()
+	defer s.wipeAll()
 	if s == nil || s.header.state != stateReady {
 		return fmt.Errorf("%w: boot first", atrest.ErrRecordMissing)
 	}
-	if s, err = m.settleKeys(held, s); err != nil {
+	settled, err := m.settleKeys(held, s)
+	if err != nil {
 		return err
 	}
+	defer settled.wipeAll()
 	if local, err := m.readLocal(held); err == nil {
-		err = m.keepLocal(held, local, &s.header)
+		err = m.keepLocal(held, local, &settled.header)
 		local.wipe()
 		if err != nil {
 			return err
 		}
 	}
-	return f(held, s)
+	return f(held, settled)
 }

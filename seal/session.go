@@ -1,17 +1,14 @@
 package seal
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/vault/api"
 
 	"github.com/atrest/atrest"
 	"github.com/atrest/atrest/internal/vaultclient"
@@ -22,157 +19,206 @@ import (
 type session struct {
 	vault *vaultclient.Client // sends no token
 	log   *slog.Logger
-	ended context.CancelFunc
-	done  chan struct{}
+	life  context.Context // ends with close
+	end   context.CancelFunc
+	done  chan struct{} // closed once keep has returned
 
-	mu    sync.Mutex // of what follows, held while logging in
-	by    loginMethod
+	turn   chan struct{} // holds a place while somebody logs in or renews
+	by     loginMethod   // of who has the turn, as is the next
+	failed failures
+
+	changed chan struct{} // tells keep that there is another token
+
+	mu    sync.Mutex // of what follows, and never held while Vault is asked
 	token *secret
 	ttl   time.Duration
 	ours  bool      // the token is ours to revoke
 	since time.Time // of the last login or renewal
 }
 
-// login makes, or refreshes, the session of the service.
-func (m *Manager) login(ctx context.Context, role *appRole) error {
-	m.mu.Lock()
-	if m.session == nil {
-		m.session = newSession(m.anonymous, m.log)
-	}
-	session := m.session
-	m.mu.Unlock() // a login takes its time, and may want to read the record
-	return session.use(ctx, &recordLogin{m: m, role: role.clone()})
-}
-
-// recordLogin logs in by the AppRole in the seal record, which another node may change.
-type recordLogin struct {
-	m    *Manager
-	role *appRole // as it was last seen
-}
-
-func (l *recordLogin) logIn(ctx context.Context, vault *vaultclient.Client) (*granted, error) {
-	got, err := l.role.logIn(ctx, vault)
-	if !errors.Is(err, atrest.ErrPermission) {
-		return got, err
-	}
-	s, readErr := l.m.reopen(ctx)
-	defer s.wipeAll()
-	if readErr != nil || s == nil || s.appRole == nil || s.appRole.secretID.equal(l.role.secretID) {
-		return nil, errors.Join(err, readErr)
-	}
-	l.role.wipe()
-	l.role = s.appRole.clone()
-	return l.role.logIn(ctx, vault)
-}
-
-func (l *recordLogin) copy() loginMethod { return &recordLogin{l.m, l.role.clone()} }
-func (l *recordLogin) wipe()             { l.role.wipe() }
+// errEnded is what a client of a session gets that has ended.
+var errEnded = errors.New("the session with Vault has ended")
 
 func newSession(vault *vaultclient.Client, log *slog.Logger) *session {
-	s := &session{vault: vault, log: log, done: make(chan struct{})}
-	ctx, cancel := context.WithCancel(context.Background())
-	s.ended = cancel
-	go s.keep(ctx)
+	s := &session{vault: vault, log: log, done: make(chan struct{}), turn: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
+	s.life, s.end = context.WithCancel(context.Background())
+	go s.keep()
 	return s
 }
 
 // close ends the session and wipes its secrets. The token is revoked if it is ours, and
 // Vault is there to do so.
 func (s *session) close() {
-	s.ended()
+	s.end()
 	<-s.done
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.token.size() > 0 && s.ours {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		token := string(s.token.bytes())
-		c := s.vault.WithToken(func() string { return token })
-		if _, _, err := vaultclient.Do[struct{}](ctx, c, vaultclient.Request{Method: http.MethodPut, Path: "auth/token/revoke-self", Once: true}); err != nil {
-			s.log.Warn("the service's token was not revoked, and ends by itself", "error", err)
-		}
-	}
-	s.token.wipe()
+	s.turn <- struct{}{} // whoever has it ends now
+	defer func() { <-s.turn }()
+	s.revoke(s.replace(&granted{}))
 	if s.by != nil {
 		s.by.wipe()
 		s.by = nil
 	}
 }
 
-// use logs in by this from now on, and takes it over.
+// inTurn calls f while nobody else logs in or renews. It waits for that no longer than
+// ctx; f's context ends with the session, too.
+func (s *session) inTurn(ctx context.Context, f func(ctx context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+	}
+	if s.life.Err() != nil {
+		return errEnded
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return f(ctx)
+}
+
+// use logs in by this from now on, if it works, and takes it over.
 func (s *session) use(ctx context.Context, by loginMethod) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	return s.inTurn(ctx, func(ctx context.Context) error { return s.change(ctx, by) })
+}
+
+// change is use for who has the turn.
+func (s *session) change(ctx context.Context, by loginMethod) error {
+	got, err := by.logIn(ctx, s.vault)
+	if err != nil {
+		by.wipe()
+		return err
+	}
 	if s.by != nil {
 		s.by.wipe()
 	}
-	s.by = by
-	return s.logIn(ctx)
-}
-
-// logIn gets a token. The caller has the mutex.
-func (s *session) logIn(ctx context.Context) error {
-	if s.by == nil {
-		return errors.New("the session has ended")
-	}
-	got, err := s.by.logIn(ctx, s.vault)
-	if err != nil {
-		return err
-	}
-	s.token.wipe()
-	s.token, s.ttl, s.ours, s.since = got.token, got.ttl, got.ours, time.Now()
+	s.by, s.failed = by, failures{}
+	s.revoke(s.replace(got)) // a request under way with the old one is repeated with the new
 	return nil
 }
 
-// currentToken returns the token of this moment.
+// logIn gets another token for one that has ended. The caller has the turn.
+func (s *session) logIn(ctx context.Context) error {
+	if s.by == nil {
+		return errors.New("there has been no login")
+	}
+	got, err := s.by.logIn(ctx, s.vault)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.failed.add()
+			s.log.WarnContext(ctx, "logging in to Vault anew failed", "error", err)
+		}
+		return err
+	}
+	s.failed = failures{}
+	s.replace(got).token.wipe()
+	return nil
+}
+
+// failures are logins that failed one after the other.
+type failures struct {
+	n     int
+	until time.Time // the clients' requests do not try again before
+}
+
+const maxLoginPause = 5 * time.Second
+
+func (f *failures) add() {
+	pause := min(100*time.Millisecond<<min(f.n, 10), maxLoginPause)
+	f.n, f.until = f.n+1, time.Now().Add(pause)
+}
+
+// replace puts another token in the place of the present one, which it returns.
+func (s *session) replace(got *granted) (old *granted) {
+	s.mu.Lock()
+	old = &granted{s.token, s.ttl, s.ours}
+	s.token, s.ttl, s.ours, s.since = got.token, got.ttl, got.ours, time.Now()
+	s.mu.Unlock()
+	select {
+	case s.changed <- struct{}{}:
+	default: // keep has yet to look
+	}
+	return old
+}
+
+// revokeOldTimeout is how long a token that has served is tried to be revoked: it ends by
+// itself as well.
+const revokeOldTimeout = 2 * time.Second
+
+// revoke ends a token that is ours, and wipes it.
+func (s *session) revoke(old *granted) {
+	defer old.token.wipe()
+	if old.token.size() == 0 || !old.ours {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), revokeOldTimeout)
+	defer cancel()
+	_, _, err := vaultclient.Do[struct{}](ctx, s.as(string(old.token.bytes())), vaultclient.Request{Method: http.MethodPut, Path: "auth/token/revoke-self", Once: true})
+	if err != nil && !errors.Is(err, atrest.ErrPermission) { // which it is if it has ended
+		s.log.Warn("the service's token was not revoked, and ends by itself", "error", err)
+	}
+}
+
+// currentToken returns the token of this moment, "" if there is none.
 func (s *session) currentToken() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return string(s.token.bytes())
 }
 
+func (s *session) as(token string) *vaultclient.Client {
+	return s.vault.WithToken(func() string { return token })
+}
+
 // keep renews the token when two thirds of its time are over, and logs in anew if that
 // fails.
-func (s *session) keep(ctx context.Context) {
+func (s *session) keep() {
 	defer close(s.done)
-	for n := 0; ; {
-		s.mu.Lock()
-		wait := s.ttl*2/3 - time.Since(s.since)
-		known := s.token != nil && s.ttl > 0
-		s.mu.Unlock()
-		if !known {
-			wait = time.Second
-		}
-		if n > 0 {
-			wait = min(time.Duration(n)*time.Second, time.Minute)
+	for failed := 0; s.life.Err() == nil; {
+		due := s.untilRenewal()
+		if failed > 0 {
+			due = min(time.Duration(failed)*time.Second, time.Minute)
 		}
 		// Jitter, so that nodes which started together do not come together.
-		wait = max(wait, 0) + rand.N(max(wait/10, 100*time.Millisecond))
-		if sleep(ctx, wait) != nil {
-			return
+		timer := time.NewTimer(due + rand.N(max(due/10, 100*time.Millisecond)))
+		select {
+		case <-timer.C:
+			failed++
+			if err := s.inTurn(s.life, s.renew); err == nil {
+				failed = 0
+			} else if s.life.Err() == nil {
+				s.log.Warn("renewing the service's token failed", "error", err)
+			}
+		case <-s.changed:
+			failed = 0
+		case <-s.life.Done():
 		}
-		if !known {
-			continue
-		}
-		if err := s.renew(ctx); err != nil && ctx.Err() == nil {
-			n++
-			s.log.WarnContext(ctx, "renewing the service's token failed", "error", err)
-		} else {
-			n = 0
-		}
+		timer.Stop()
 	}
 }
 
-func (s *session) renew(ctx context.Context) error {
+// forever is when a token is renewed that does not end, or is not there.
+const forever = 1000 * time.Hour
+
+func (s *session) untilRenewal() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	token := string(s.token.bytes())
-	c := s.vault.WithToken(func() string { return token })
+	if s.token.size() == 0 || s.ttl <= 0 {
+		return forever
+	}
+	return max(s.ttl*2/3-time.Since(s.since), 0)
+}
+
+// renew renews the token. The caller has the turn.
+func (s *session) renew(ctx context.Context) error {
 	body, err := vaultclient.Body(nil)
 	if err != nil {
 		return err
 	}
-	a, _, err := vaultclient.Do[auth](ctx, c, vaultclient.Request{Method: http.MethodPut, Path: "auth/token/renew-self", Body: body})
+	a, _, err := vaultclient.Do[auth](ctx, s.as(s.currentToken()), vaultclient.Request{Method: http.MethodPut, Path: "auth/token/renew-self", Body: body})
 	_, refused := errors.AsType[*vaultclient.RefusedError](err)
 	switch {
 	case errors.Is(err, atrest.ErrPermission), refused:
@@ -182,104 +228,39 @@ func (s *session) renew(ctx context.Context) error {
 	case a == nil:
 		return vaultclient.Garbage("no token")
 	}
+	wipe(a.Auth.ClientToken)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.ttl, s.since = time.Duration(a.Auth.LeaseDuration)*time.Second, time.Now()
 	return nil
 }
 
-// Client returns a client that is logged in to Vault as a service, for transit.Open
-// and all else that the policy allows, and stays so: its token is renewed, and where
-// Vault refuses it because it was revoked or has expired, the client logs in anew and
-// repeats the request. It follows changes of the AppRole's secret id. It may be used
-// until Close. Boot must have succeeded before.
-func (m *Manager) Client() (*api.Client, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.session == nil {
-		return nil, errors.New("seal: there is no client before Boot")
-	}
-	return m.session.client(m.cfg.Vault)
-}
-
-// client returns a client like the one given, with the session's token.
-func (s *session) client(like *api.Client) (*api.Client, error) {
-	config := like.CloneConfig()
-	next := config.HttpClient.Transport
-	if next == nil {
-		next = http.DefaultTransport
-	}
-	config.HttpClient.Transport = &loggedIn{next: next, session: s}
-	c, err := api.NewClient(config)
-	if err == nil {
-		err = c.SetAddress(like.Address())
-	}
-	if err != nil {
-		return nil, fmt.Errorf("seal: making a Vault client: %w", err)
-	}
-	headers := like.Headers()
-	headers.Del(api.AuthHeaderName)
-	c.SetHeaders(headers)
-	c.SetToken(sessionToken)
-	return c, nil
-}
-
-// sessionToken stands for the session's token in the clients that it is given out
-// with, for what they have is visible to whoever prints them.
-const sessionToken = "seal-session"
-
-// loggedIn puts the session's token into each request.
-type loggedIn struct {
-	next    http.RoundTripper
-	session *session
-}
-
-// RoundTrip implements [http.RoundTripper].
-func (l *loggedIn) RoundTrip(r *http.Request) (*http.Response, error) {
-	token := l.session.currentToken()
-	resp, err := l.next.RoundTrip(withToken(r, token))
-	if err != nil || resp.StatusCode != http.StatusForbidden || !repeatable(r) {
-		return resp, err
-	}
-	// Either the token has ended, or the policy does not allow this.
-	if renewed, err := l.session.replaceEnded(r.Context(), token); err != nil || !renewed {
-		if err != nil {
-			l.session.log.WarnContext(r.Context(), "logging in to Vault anew failed", "error", err)
-		}
-		return resp, nil
-	}
-	again := withToken(r, l.session.currentToken())
-	if r.GetBody != nil {
-		if again.Body, err = r.GetBody(); err != nil {
-			return resp, nil
-		}
-	}
-	io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20)) // so that the connection is used again
-	resp.Body.Close()
-	return l.next.RoundTrip(again)
-}
-
-func withToken(r *http.Request, token string) *http.Request {
-	r = r.Clone(r.Context())
-	r.Header.Set(api.AuthHeaderName, token)
-	return r
-}
-
-// repeatable reports whether the body, if there is one, can be had again.
-func repeatable(r *http.Request) bool {
-	return r.Body == nil || r.Body == http.NoBody || r.GetBody != nil
+// holds reports whether a token holds, as far as Vault tells. It returns
+// atrest.ErrPermission if it does not.
+func (s *session) holds(ctx context.Context, token string) error {
+	_, _, err := vaultclient.Do[vaultclient.Data[tokenInfo]](ctx, s.as(token), vaultclient.Request{Method: http.MethodGet, Path: "auth/token/lookup-self"})
+	return err
 }
 
 // replaceEnded logs in anew if a token that Vault has refused does not hold any
-// more, and reports whether there is another now.
-func (s *session) replaceEnded(ctx context.Context, token string) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if string(s.token.bytes()) != token {
-		return true, nil // somebody else was faster
-	}
-	c := s.vault.WithToken(func() string { return token })
-	_, _, err := vaultclient.Do[vaultclient.Data[tokenInfo]](ctx, c, vaultclient.Request{Method: http.MethodGet, Path: "auth/token/lookup-self"})
-	if !errors.Is(err, atrest.ErrPermission) {
-		return false, err
-	}
-	return true, s.logIn(ctx)
+// more, and reports whether there is another now. If logging in has just failed, it does
+// not try.
+func (s *session) replaceEnded(ctx context.Context, token string) bool {
+	err := s.inTurn(ctx, func(ctx context.Context) error {
+		switch {
+		case s.currentToken() != token:
+			return nil // somebody else was faster
+		case time.Now().Before(s.failed.until):
+			return errNotTried
+		}
+		err := s.holds(ctx, token)
+		if errors.Is(err, atrest.ErrPermission) {
+			return s.logIn(ctx)
+		}
+		return cmp.Or(err, errNotTried) // it holds: its policy does not allow this
+	})
+	return err == nil
 }
+
+// errNotTried means that there was no reason to log in anew.
+var errNotTried = errors.New("not logged in anew")

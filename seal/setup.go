@@ -42,8 +42,16 @@ func (m *Manager) mountTransit(ctx context.Context, root *vaultclient.Client) er
 	return m.mountAt(ctx, root, "sys/mounts", m.cfg.Mount, "transit")
 }
 
+// enableAppRole mounts the AppRole engine, without Vault's lockout: by default, five logins
+// that fail lock the role out for 15 minutes, on all nodes, and the right secret id with it
+// (sys/auth/MOUNT/tune, user_lockout_config). Who can reach Vault could keep every service
+// out that way, while guessing 122 random bits is hopeless anyway. Vaults before 1.13 have no
+// lockout, and ignore this.
 func (m *Manager) enableAppRole(ctx context.Context, root *vaultclient.Client) error {
-	return m.mountAt(ctx, root, "sys/auth", m.cfg.AppRoleMount, "approle")
+	if err := m.mountAt(ctx, root, "sys/auth", m.cfg.AppRoleMount, "approle"); err != nil {
+		return err
+	}
+	return m.write(ctx, root, "sys/auth/"+m.cfg.AppRoleMount+"/tune", map[string]any{"user_lockout_config": map[string]any{"lockout_disable": true}})
 }
 
 // mountAt sees to it that an engine of that type is mounted there.

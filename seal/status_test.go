@@ -155,7 +155,7 @@ func TestStatus(t *testing.T) {
 	// What is in Vault.
 	root := func(f func(ctx context.Context, root *vaultclient.Client) error) {
 		t.Helper()
-		must(h.asRoot(t.Context(), f))
+		must(h.asRoot(t.Context(), "test", f))
 	}
 	root(func(ctx context.Context, root *vaultclient.Client) error {
 		return h.write(ctx, root, "sys/policies/acl/atrest", map[string]string{"policy": `path "transit/keys/atrest" { capabilities = ["read"] }`})
@@ -182,6 +182,37 @@ func TestStatus(t *testing.T) {
 func deletePath(ctx context.Context, c *vaultclient.Client, path string) error {
 	_, _, err := vaultclient.Do[struct{}](ctx, c, vaultclient.Request{Method: http.MethodDelete, Path: path})
 	return err
+}
+
+// TestStatusOfCredential is of a node whose instance key systemd passes to it.
+func TestStatusOfCredential(t *testing.T) {
+	dir := privateDir(t)
+	t.Setenv(credentialsDirectory, dir)
+	file := filepath.Join(dir, "instance-key")
+	mustWrite(t, file, keyText, 0o440) // systemd may let the group read it
+	h := &home{server: bareVault(t), records: memory.NewRecords(), keyFile: file}
+	h.Manager = newNode(t, h.server, h.records, func(c *Config) { c.InstanceKey = Credential("instance-key") })
+	mustBoot(t, h.Manager, testPassword)
+	h.want(t, "a credential", "", nil)
+
+	lost := func(what string) {
+		t.Helper()
+		h.want(t, what, LinkInstanceKey, atrest.ErrInstanceKeyMissing)
+		if got := h.Status(t.Context()).Remedy; !strings.Contains(got, "put the instance key back") {
+			t.Errorf("%s: the remedy is %q", what, got)
+		}
+	}
+	if err := os.Rename(file, file+".away"); err != nil {
+		t.Fatal(err)
+	}
+	lost("no such credential")
+	if err := os.Rename(file+".away", file); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(credentialsDirectory, "")
+	lost("not started by systemd")
+	t.Setenv(credentialsDirectory, dir)
+	h.want(t, "passed again", "", nil)
 }
 
 // TestMixedRestore has the record of one installation's life meet the storage of
