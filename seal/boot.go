@@ -18,7 +18,8 @@ import (
 // lost; else nil takes the one on disk. One that is given must open the seal
 // record, and is then kept on disk. Boot copies it.
 //
-// Errors: ErrPasswordMissing, ErrWrongPassword, ErrStalePassword, ErrWeakPassword,
+// Errors: ErrPasswordMissing, which is ErrRecordMissing too where there is no installation
+// yet, ErrWrongPassword, ErrStalePassword, ErrWeakPassword,
 // ErrInstanceKeyMissing, ErrWrongInstanceKey, ErrUnsafePermissions, ErrCorruptRecord,
 // ErrOtherInstallation, ErrRecordMissing, ErrAlreadyInitialized, ErrInitInterrupted,
 // ErrWrongUnsealKey, and those of Vault and of the records: ErrVaultUnavailable,
@@ -39,7 +40,14 @@ func (m *Manager) boot(ctx context.Context, password []byte) error {
 			return err
 		}
 	}
-	if err := m.unseal(ctx, s); err != nil {
+	err = m.unseal(ctx, s)
+	if errors.Is(err, atrest.ErrRecordMissing) { // shares, which a change may have replaced since s was read
+		if now, readErr := m.reopen(ctx); readErr == nil && now != nil && now.revision != s.revision {
+			s.wipeAll()
+			s, err = now, m.unseal(ctx, now)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	if s.appRole == nil || s.pending != nil || s.nextAppRole != nil {
@@ -66,7 +74,7 @@ func (s *sealed) wipeAll() {
 func (m *Manager) open(ctx context.Context, given []byte) (*sealed, error) {
 	local, err := m.readLocal(ctx)
 	if err != nil && (given == nil || !isRepairable(err)) {
-		return nil, err
+		return nil, m.tellNew(ctx, err)
 	}
 	defer local.wipe()
 	stored, err := m.cfg.Records.GetRecord(ctx, sealRecordName)
@@ -98,6 +106,22 @@ func (m *Manager) open(ctx context.Context, given []byte) (*sealed, error) {
 		return nil, err
 	}
 	return &sealed{stored.Revision, r.recordHeader, p}, nil
+}
+
+// tellNew adds to the error of a machine without a password whether that is because there
+// is no installation yet.
+func (m *Manager) tellNew(ctx context.Context, err error) error {
+	if !errors.Is(err, atrest.ErrPasswordMissing) {
+		return err
+	}
+	_, readErr := m.cfg.Records.GetRecord(ctx, sealRecordName)
+	switch {
+	case errors.Is(readErr, atrest.ErrNotFound):
+		return fmt.Errorf("%w, and %w: to begin an installation, boot with a new Encryption Password", err, atrest.ErrRecordMissing)
+	case readErr == nil:
+		return fmt.Errorf("%w: boot with the Encryption Password of the installation", err)
+	}
+	return errors.Join(err, readErr)
 }
 
 // isRepairable tells errors of the password file that who knows the password can

@@ -85,7 +85,7 @@ func TestBoot(t *testing.T) {
 	t.Parallel()
 	vault, records := bareVault(t), memory.NewRecords()
 	m := newNode(t, vault, records)
-	if err := m.Boot(t.Context(), nil); !errors.Is(err, atrest.ErrPasswordMissing) {
+	if err := m.Boot(t.Context(), nil); !errors.Is(err, atrest.ErrPasswordMissing) || !errors.Is(err, atrest.ErrRecordMissing) {
 		t.Errorf("first boot without a password: %v", err)
 	}
 	mustBoot(t, m, testPassword)
@@ -99,7 +99,7 @@ func TestBoot(t *testing.T) {
 	wantService(t, m)
 	// Another machine has nothing but the database and the password.
 	other := newNode(t, vault, records, func(c *Config) { c.InstanceKey = fixedKey(2) })
-	if err := other.Boot(t.Context(), nil); !errors.Is(err, atrest.ErrPasswordMissing) {
+	if err := other.Boot(t.Context(), nil); !errors.Is(err, atrest.ErrPasswordMissing) || errors.Is(err, atrest.ErrRecordMissing) {
 		t.Errorf("another machine without the password: %v", err)
 	}
 	if err := other.Boot(t.Context(), []byte("wrong "+testPassword)); !errors.Is(err, atrest.ErrWrongPassword) {

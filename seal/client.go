@@ -33,6 +33,27 @@ func (m *Manager) Client() (*api.Client, error) {
 	return m.session.client(m.cfg.Vault)
 }
 
+// ownClient returns a copy of a client without its token, which later changes of
+// that one, of its namespace say, do not touch.
+func ownClient(like *api.Client) (*api.Client, error) {
+	return clientLike(like, like.CloneConfig())
+}
+
+func clientLike(like *api.Client, config *api.Config) (*api.Client, error) {
+	c, err := api.NewClient(config)
+	if err == nil {
+		err = c.SetAddress(like.Address())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making a Vault client: %w", err)
+	}
+	headers := like.Headers()
+	headers.Del(api.AuthHeaderName)
+	c.SetHeaders(headers)
+	c.ClearToken() // one from the environment
+	return c, nil
+}
+
 // login makes, or refreshes, the session of the service. One that this AppRole has, and
 // that holds, stays.
 func (m *Manager) login(ctx context.Context, role *appRole) error {
@@ -83,16 +104,10 @@ func (s *session) client(like *api.Client) (*api.Client, error) {
 		next = http.DefaultTransport
 	}
 	config.HttpClient.Transport = &loggedIn{next: next, session: s}
-	c, err := api.NewClient(config)
-	if err == nil {
-		err = c.SetAddress(like.Address())
-	}
+	c, err := clientLike(like, config)
 	if err != nil {
-		return nil, fmt.Errorf("seal: making a Vault client: %w", err)
+		return nil, fmt.Errorf("seal: %w", err)
 	}
-	headers := like.Headers()
-	headers.Del(api.AuthHeaderName)
-	c.SetHeaders(headers)
 	c.SetToken(sessionToken)
 	return c, nil
 }

@@ -32,6 +32,7 @@ type mortal struct {
 	left int // steps; negative: immortal
 	dead bool
 	last string // what it died of
+	seen []string
 }
 
 // step reports whether the process is dead.
@@ -42,6 +43,7 @@ func (d *mortal) step(what string) error {
 		d.dead, d.last = true, what
 	}
 	d.left--
+	d.seen = append(d.seen, what)
 	if d.dead {
 		return errDead
 	}
@@ -124,7 +126,16 @@ type rig struct {
 	vault     *devvault.Server
 	vaultDir  string
 	records   *memory.Records
-	passwords string // path of the password file
+	shares    []*memory.Records // none: within the seal record
+	passwords string            // path of the password file
+}
+
+// apart has the unseal key be kept in three shares.
+func (r *rig) apart() *rig {
+	for range 3 {
+		r.shares = append(r.shares, memory.NewRecords())
+	}
+	return r
 }
 
 func newRig(t *testing.T) *rig {
@@ -148,6 +159,10 @@ func (r *rig) process(t *testing.T, n int) (*Manager, *mortal) {
 	config.HttpClient.Transport = mortalTransport{life, config.HttpClient.Transport}
 	m := newNode(t, r.vault, mortalRecords{life, r.records}, func(c *Config) {
 		c.PasswordFile, c.InitGrace = r.passwords, time.Millisecond
+		for _, records := range r.shares {
+			c.Shares, c.Threshold = 3, 2
+			c.ShareRecords = append(c.ShareRecords, mortalRecords{life, records})
+		}
 		if c.Vault, err = apiClient(config); err != nil {
 			t.Fatal(err)
 		}
@@ -196,20 +211,29 @@ func TestBootDies(t *testing.T) {
 	t.Parallel()
 	m, life := newRig(t).process(t, -1)
 	mustBoot(t, m, testPassword)
-	steps := -1 - life.left
+	steps := len(life.seen)
 	if steps < 20 {
 		t.Fatalf("a boot has but %d steps", steps)
 	}
 	for n := range steps {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
-			bootDies(t, n)
+			bootDies(t, newRig(t), n)
 		})
+	}
+	apart, life := newRig(t).apart().process(t, -1)
+	mustBoot(t, apart, testPassword)
+	for n, what := range life.seen {
+		if strings.Contains(what, sharePrefix) {
+			t.Run(fmt.Sprintf("shares %d", n), func(t *testing.T) {
+				t.Parallel()
+				bootDies(t, newRig(t).apart(), n)
+			})
+		}
 	}
 }
 
-func bootDies(t *testing.T, n int) {
-	r := newRig(t)
+func bootDies(t *testing.T, r *rig, n int) {
 	m, life := r.process(t, n)
 	err := m.Boot(t.Context(), []byte(testPassword))
 	dead, what := life.isDead()
@@ -228,6 +252,20 @@ func bootDies(t *testing.T, n int) {
 		t.Fatalf("died %s: %v", what, err)
 	}
 	wantService(t, again)
+	r.wantNoLeftShares(t, again)
+}
+
+// wantNoLeftShares checks that, with the next change, nothing is left of what runs that died
+// have written.
+func (r *rig) wantNoLeftShares(t *testing.T, m *Manager) {
+	t.Helper()
+	if r.shares == nil {
+		return
+	}
+	if err := m.RotateSecretID(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	(&shareStores{memory: r.shares}).wantOneSet(t, "001", "002", "003")
 }
 
 // TestRotationsDie lets each rotation die at each of its steps. Whatever it had done, a
@@ -236,48 +274,57 @@ func bootDies(t *testing.T, n int) {
 func TestRotationsDie(t *testing.T) {
 	t.Parallel()
 	var passwords atomic.Int32
-	for name, rotate := range map[string]func(ctx context.Context, m *Manager) error{
-		"password": func(ctx context.Context, m *Manager) error {
-			return m.ChangePassword(ctx, fmt.Appendf(nil, "another password %d", passwords.Add(1)))
-		},
-		"unseal key": func(ctx context.Context, m *Manager) error { return m.Rekey(ctx, 1, 1) },
-		"shares":     func(ctx context.Context, m *Manager) error { return m.Rekey(ctx, 3, 2) },
-		"secret id":  func(ctx context.Context, m *Manager) error { return m.RotateSecretID(ctx) },
-		"root": func(ctx context.Context, m *Manager) error {
+	password := func(ctx context.Context, m *Manager) error {
+		return m.ChangePassword(ctx, fmt.Appendf(nil, "another password %d", passwords.Add(1)))
+	}
+	shares := func(ctx context.Context, m *Manager) error { return m.Rekey(ctx, 3, 2) }
+	for name, c := range map[string]struct {
+		rotate func(ctx context.Context, m *Manager) error
+		rig    func(t *testing.T) *rig
+		only   string // steps
+	}{
+		"password":        {password, newRig, ""},
+		"password, apart": {password, newApartRig, sharePrefix},
+		"unseal key":      {func(ctx context.Context, m *Manager) error { return m.Rekey(ctx, 1, 1) }, newRig, ""},
+		"shares":          {shares, newRig, ""},
+		"shares, apart":   {shares, newApartRig, sharePrefix},
+		"secret id":       {func(ctx context.Context, m *Manager) error { return m.RotateSecretID(ctx) }, newRig, ""},
+		"root": {func(ctx context.Context, m *Manager) error {
 			return m.GenerateRoot(ctx, func(context.Context, []byte) error { return nil })
-		},
+		}, newRig, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m, life := newBootedRig(t).process(t, -1)
-			if err := rotate(t.Context(), m); err != nil {
+			m, life := booted(t, c.rig(t)).process(t, -1)
+			if err := c.rotate(t.Context(), m); err != nil {
 				t.Fatal(err)
 			}
-			steps := -1 - life.left
-			if steps < 5 {
+			if steps := len(life.seen); steps < 5 {
 				t.Fatalf("it has but %d steps", steps)
 			}
-			for n := range steps {
-				t.Run(fmt.Sprint(n), func(t *testing.T) {
-					t.Parallel()
-					rotationDies(t, n, rotate)
-				})
+			for n, what := range life.seen {
+				if strings.Contains(what, c.only) {
+					t.Run(fmt.Sprint(n), func(t *testing.T) {
+						t.Parallel()
+						rotationDies(t, booted(t, c.rig(t)), n, c.rotate)
+					})
+				}
 			}
 		})
 	}
 }
 
-func newBootedRig(t *testing.T) *rig {
+func newApartRig(t *testing.T) *rig { return newRig(t).apart() }
+
+func booted(t *testing.T, r *rig) *rig {
 	t.Helper()
-	r := newRig(t)
 	first, _ := r.process(t, -1)
 	mustBoot(t, first, testPassword)
 	first.Close()
 	return r
 }
 
-func rotationDies(t *testing.T, n int, rotate func(ctx context.Context, m *Manager) error) {
-	r := newBootedRig(t)
+func rotationDies(t *testing.T, r *rig, n int, rotate func(ctx context.Context, m *Manager) error) {
 	m, life := r.process(t, n)
 	err := rotate(t.Context(), m)
 	dead, what := life.isDead()
@@ -298,4 +345,5 @@ func rotationDies(t *testing.T, n int, rotate func(ctx context.Context, m *Manag
 		t.Fatalf("died %s, again: %v", what, err)
 	}
 	wantService(t, again)
+	r.wantNoLeftShares(t, again)
 }

@@ -69,6 +69,10 @@ func OpenExternal(ctx context.Context, cfg ExternalConfig) (*External, error) {
 	case cfg.Login.method == nil:
 		return nil, errors.New("seal: ExternalConfig.Login is required")
 	}
+	var err error
+	if cfg.Vault, err = ownClient(cfg.Vault); err != nil {
+		return nil, fmt.Errorf("seal: external Vault: %w", err)
+	}
 	client, err := vaultclient.New(vaultclient.Config{Client: cfg.Vault, PlaintextHosts: cfg.PlaintextHosts, Logger: cfg.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("seal: external Vault: %w", err)

@@ -60,6 +60,8 @@ func payloads() map[string]struct {
 		"candidate": {stateCandidate, &payload{attempt: attempt, keys: keysOf(5)}},
 		"keys only": {stateReady, &payload{keys: keysOf(1)}},
 		"approle":   {stateReady, &payload{keys: keysOf(1), appRole: appRoleOf("atrest")}},
+		"apart":     {stateReady, &payload{keys: &unsealKeys{threshold: 2, set: attempt, count: 3}, pending: keysOf(3)}},
+		"share":     {stateShare, &payload{share: &share{attempt, 255, secretOf("share-of-the-unseal-key-is-here!")}}},
 		"all":       {stateReady, &payload{keys: keysOf(5), pending: keysOf(3), appRole: appRoleOf("old"), nextAppRole: appRoleOf("new")}},
 	}
 }

@@ -227,13 +227,7 @@ func (m *Manager) openCandidate(ctx context.Context, name string) (*unsealKeys, 
 func (m *Manager) removeCandidates(ctx context.Context) {
 	names, err := m.candidates(ctx)
 	for _, name := range names {
-		stored, getErr := m.cfg.Records.GetRecord(ctx, name)
-		if getErr == nil {
-			getErr = m.cfg.Records.DeleteRecord(ctx, name, stored.Revision)
-		}
-		if !errors.Is(getErr, atrest.ErrNotFound) {
-			err = errors.Join(err, getErr)
-		}
+		err = errors.Join(err, removeRecord(ctx, m.cfg.Records, name))
 	}
 	if err != nil {
 		m.log.WarnContext(ctx, "a record of the initialisation stays", "error", err)

@@ -132,6 +132,10 @@ func readTokenFile(path string) (*secret, error) {
 	if token.size() == 0 {
 		return nil, fmt.Errorf("%w: %s is empty", atrest.ErrPermission, path)
 	}
+	if bytes.ContainsAny(token.bytes(), " \t\r\n") {
+		token.wipe()
+		return nil, fmt.Errorf("%w: %s holds more than one token", atrest.ErrPermission, path)
+	}
 	return token, nil
 }
 
@@ -150,7 +154,7 @@ func logInAt(ctx context.Context, vault *vaultclient.Client, mount string, secre
 		return nil, fmt.Errorf("logging in to Vault: %w", err)
 	}
 	a, _, err := vaultclient.Do[auth](ctx, vault, vaultclient.Request{
-		Method: http.MethodPut, Path: "auth/" + mount + "/login", Body: body, Refused: loginRefusal,
+		Method: http.MethodPut, Path: "auth/" + mount + "/login", Body: body, Refused: loginRefusal(mount),
 	})
 	if err == nil && (a == nil || len(a.Auth.ClientToken) == 0) {
 		err = vaultclient.Garbage("no token")
@@ -161,16 +165,18 @@ func logInAt(ctx context.Context, vault *vaultclient.Client, mount string, secre
 	return &granted{newSecret(a.Auth.ClientToken), time.Duration(a.Auth.LeaseDuration) * time.Second, true}, nil
 }
 
-// loginRefusal tells credentials that are wrong, for which some versions of Vault
-// have 400 and others 500.
-func loginRefusal(status int, text string) error {
-	switch {
-	case strings.Contains(text, "invalid secret id"), strings.Contains(text, "invalid role"):
-		return fmt.Errorf("%w: these credentials are not valid, or not any more", atrest.ErrPermission)
-	case status == http.StatusForbidden:
-		return fmt.Errorf("%w: these credentials are not valid, or not any more, or too many logins have failed, and Vault refuses all for a while", atrest.ErrPermission)
+// loginRefusal tells what Vault's engines say of credentials: AppRole 400 or, in some
+// versions, 500; JWT 400; Kubernetes 403, which is also what a mount has that is not there,
+// and a role that is locked out.
+func loginRefusal(mount string) func(status int, text string) error {
+	return func(status int, text string) error {
+		known := strings.Contains(text, "invalid secret id") || strings.Contains(text, "invalid role")
+		if !known && status != http.StatusBadRequest && status != http.StatusForbidden {
+			return nil
+		}
+		return fmt.Errorf("%w: Vault refused the login at auth/%s: %s; see whether the credentials hold, and whether mount and role are right; after several that failed, Vault may refuse all for some minutes",
+			atrest.ErrPermission, mount, vaultclient.Redact(text))
 	}
-	return nil
 }
 
 // lookUp asks Vault how long a token holds.

@@ -45,9 +45,17 @@ type Config struct {
 	AppRoleMount, RoleName string
 
 	// Shares and Threshold are into how many parts the unseal key of a new Vault is
-	// split, and how many of them unseal it (Shamir). Default 1 and 1: the record holds
-	// all of them anyway.
+	// split, and how many of them unseal it (Shamir). Default 1 and 1. More are of use
+	// only with ShareRecords.
 	Shares, Threshold int
+
+	// ShareRecords, if any, keep the shares in records of their own, one each: the
+	// first share in the first of these, the second in the second, and from the beginning
+	// again. They may be different databases: Threshold shares have to be found to unseal
+	// Vault, and all others may be lost or out of reach. Each is sealed under the password.
+	// Default: all shares are in the seal record. What is changed here comes into effect with
+	// the next Rekey or ChangePassword; all nodes must have it.
+	ShareRecords []backend.Records
 
 	// Argon2id is what it costs to try a password. Default: 64 MiB, 3 passes, 4 lanes.
 	Argon2id Argon2id
@@ -127,6 +135,9 @@ type Manager struct {
 func New(cfg Config) (*Manager, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	if cfg.Vault, err = ownClient(cfg.Vault); err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
 	client, err := vaultclient.New(vaultclient.Config{Client: cfg.Vault, PlaintextHosts: cfg.PlaintextHosts, Logger: cfg.Logger})

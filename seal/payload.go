@@ -17,12 +17,24 @@ type payload struct {
 	pending     *unsealKeys // ready: what will, once a rekey is verified
 	appRole     *appRole    // ready: how to log in; absent until set-up is finished
 	nextAppRole *appRole    // ready: how to, once its change is finished
+	share       *share      // share: one of the unseal key
 }
 
-// unsealKeys are the shares of Vault's unseal key and how many of them it takes.
+// unsealKeys are the shares of Vault's unseal key and how many of them it takes. The shares
+// are in the record itself, or, if set is there, in count records of their own: then shares
+// are those that have been gathered.
 type unsealKeys struct {
 	threshold int
 	shares    []*secret
+	set       setID
+	count     int
+}
+
+// A share is one of a set, numbered from 1.
+type share struct {
+	set    setID
+	number int
+	value  *secret
 }
 
 // An appRole is what it takes to log in to Vault by AppRole.
@@ -48,6 +60,9 @@ func (p *payload) wipe() {
 	p.pending.wipe()
 	p.appRole.wipe()
 	p.nextAppRole.wipe()
+	if p.share != nil {
+		p.share.value.wipe()
+	}
 }
 
 func (k *unsealKeys) wipe() {
@@ -73,11 +88,13 @@ func (p *payload) fits(state recordState) bool {
 	ready := p.pending != nil || p.appRole != nil || p.nextAppRole != nil
 	switch state {
 	case stateIntent:
-		return p.attempt.valid() && p.keys == nil && !ready
+		return p.attempt.valid() && p.keys == nil && !ready && p.share == nil
 	case stateCandidate:
-		return p.attempt.valid() && p.keys.valid() && !ready
+		return p.attempt.valid() && p.keys.valid() && p.keys.set == "" && !ready && p.share == nil
+	case stateShare:
+		return p.attempt == "" && p.keys == nil && !ready && p.share.valid()
 	case stateReady:
-		return p.attempt == "" && p.keys.valid() &&
+		return p.attempt == "" && p.keys.valid() && p.share == nil &&
 			(p.pending == nil || p.pending.valid()) &&
 			(p.appRole == nil || p.appRole.valid()) &&
 			(p.nextAppRole == nil || p.nextAppRole.valid())
@@ -86,16 +103,30 @@ func (p *payload) fits(state recordState) bool {
 }
 
 func (k *unsealKeys) valid() bool {
-	if k == nil || k.threshold < 1 || k.threshold > len(k.shares) || len(k.shares) > maxShares {
+	if k == nil || k.threshold < 1 || k.threshold > k.total() || k.total() > maxShares {
 		return false
 	}
 	for _, s := range k.shares {
-		if s.size() < minShare || s.size() > maxShare {
+		if !validShare(s) {
 			return false
 		}
 	}
-	return true
+	return k.set == "" || k.set.valid()
 }
+
+// total is how many shares there are, gathered or not.
+func (k *unsealKeys) total() int {
+	if k.set != "" {
+		return k.count
+	}
+	return len(k.shares)
+}
+
+func (s *share) valid() bool {
+	return s != nil && s.set.valid() && 1 <= s.number && s.number <= maxShares && validShare(s.value)
+}
+
+func validShare(s *secret) bool { return minShare <= s.size() && s.size() <= maxShare }
 
 func (a *appRole) valid() bool {
 	return plain([]byte(a.mount)) && plain([]byte(a.role)) &&
@@ -124,6 +155,11 @@ func (p *payload) append(dst []byte) []byte {
 	w.keys("pending", p.pending)
 	w.appRole("approle", p.appRole)
 	w.appRole("next_approle", p.nextAppRole)
+	if p.share != nil {
+		w.text("set", []byte(p.share.set))
+		w.number("number", p.share.number)
+		w.base64("share", p.share.value)
+	}
 	return append(w.dst, '}')
 }
 
@@ -159,14 +195,29 @@ func (w *objectWriter) text(name string, value []byte) {
 	w.dst = append(append(append(w.dst, '"'), value...), '"')
 }
 
+func (w *objectWriter) number(name string, n int) {
+	w.name(name)
+	w.dst = strconv.AppendInt(w.dst, int64(n), 10)
+}
+
+func (w *objectWriter) base64(name string, s *secret) {
+	w.name(name)
+	w.dst = append(appendBase64(append(w.dst, '"'), s.bytes()), '"')
+}
+
 func (w *objectWriter) keys(name string, k *unsealKeys) {
 	if k == nil {
 		return
 	}
 	w.name(name)
 	w.dst = append(w.dst, '{')
-	w.name("threshold")
-	w.dst = strconv.AppendInt(w.dst, int64(k.threshold), 10)
+	w.number("threshold", k.threshold)
+	if k.set != "" {
+		w.text("set", []byte(k.set))
+		w.number("count", k.count)
+		w.dst = append(w.dst, '}')
+		return
+	}
 	w.name("shares")
 	w.dst = append(w.dst, '[')
 	for i, s := range k.shares {

@@ -17,11 +17,16 @@ type reference struct {
 	Pending     *referenceKeys `json:"pending,omitempty"`
 	AppRole     *referenceRole `json:"approle,omitempty"`
 	NextAppRole *referenceRole `json:"next_approle,omitempty"`
+	Set         string         `json:"set,omitempty"`
+	Number      int            `json:"number,omitempty"`
+	Share       string         `json:"share,omitempty"`
 }
 
 type referenceKeys struct {
 	Threshold int      `json:"threshold"`
-	Shares    []string `json:"shares"`
+	Set       string   `json:"set,omitempty"`
+	Count     int      `json:"count,omitempty"`
+	Shares    []string `json:"shares,omitempty"`
 }
 
 type referenceRole struct {
@@ -37,7 +42,7 @@ func referenceOf(p *payload) string {
 		if k == nil {
 			return nil
 		}
-		r := &referenceKeys{Threshold: k.threshold}
+		r := &referenceKeys{Threshold: k.threshold, Set: string(k.set), Count: k.count}
 		for _, s := range k.shares {
 			r.Shares = append(r.Shares, base64.RawStdEncoding.EncodeToString(s.bytes()))
 		}
@@ -49,7 +54,11 @@ func referenceOf(p *payload) string {
 		}
 		return &referenceRole{a.mount, a.role, string(a.roleID.bytes()), string(a.secretID.bytes()), string(a.accessor.bytes())}
 	}
-	text, err := json.Marshal(reference{string(p.attempt), keys(p.keys), keys(p.pending), role(p.appRole), role(p.nextAppRole)})
+	r := reference{Attempt: string(p.attempt), Keys: keys(p.keys), Pending: keys(p.pending), AppRole: role(p.appRole), NextAppRole: role(p.nextAppRole)}
+	if p.share != nil {
+		r.Set, r.Number, r.Share = string(p.share.set), p.share.number, base64.RawStdEncoding.EncodeToString(p.share.value.bytes())
+	}
+	text, err := json.Marshal(r)
 	if err != nil {
 		panic(err)
 	}
@@ -93,11 +102,12 @@ func TestPayloadNotCanonical(t *testing.T) {
 		`{"keys":` + keys + `,"approle":` + role + `}`: stateReady,
 		`{` + attempt + `}`:                            stateIntent,
 		`{` + attempt + `,"keys":` + keys + `}`:        stateCandidate,
+		`{` + strings.Replace(attempt, "attempt", "set", 1) + `,"number":1,"share":"` + share + `"}`: stateShare,
 	} {
 		if _, err := sealRaw(t, headerOf(state), []byte(padded(plain)), testPassword).open(k, secretOf(testPassword)); err != nil {
 			t.Fatalf("%s: %v", plain, err)
 		}
-		for _, other := range []recordState{stateIntent, stateCandidate, stateReady} {
+		for _, other := range []recordState{stateIntent, stateCandidate, stateReady, stateShare} {
 			if other != state {
 				refused(string(state)+" as "+string(other), other, padded(plain))
 			}
@@ -110,7 +120,7 @@ func TestPayloadNotCanonical(t *testing.T) {
 		refused("something behind", state, padded(plain+"{}"))
 		refused("another field", state, padded(plain[:len(plain)-1]+`,"x":1}`))
 		refused("null", state, padded(plain[:len(plain)-1]+`,"pending":null}`))
-		refused("in capitals", state, padded(strings.Replace(strings.Replace(plain, `"keys"`, `"Keys"`, 1), `"attempt"`, `"Attempt"`, 1)))
+		refused("in capitals", state, padded(strings.NewReplacer(`"keys"`, `"Keys"`, `"attempt"`, `"Attempt"`, `"set"`, `"Set"`).Replace(plain)))
 		refused("twice", state, padded(plain[:len(plain)-1]+`,`+plain[1:]))
 		refused("in an array", state, padded("["+plain+"]"))
 		refused("cut short", state, padded(plain[:len(plain)-1]))
@@ -141,6 +151,13 @@ func TestPayloadNotCanonical(t *testing.T) {
 		"share not canonical":    `{"keys":{"threshold":1,"shares":["` + share[:42] + `d"]}}`,
 		"share with line break":  `{"keys":{"threshold":1,"shares":["` + share[:4] + `\n` + share[4:] + `"]}}`,
 		"256 shares":             `{"keys":{"threshold":1,"shares":["` + strings.Repeat(share+`","`, 255) + share + `"]}}`,
+		"set empty":              `{"keys":{"threshold":1,"set":"","count":1}}`,
+		"set of no hex":          `{"keys":{"threshold":1,"set":"` + strings.Repeat("0g", 16) + `","count":1}}`,
+		"set without count":      `{"keys":{"threshold":1,"set":"` + strings.Repeat("0f", 16) + `"}}`,
+		"count without set":      `{"keys":{"threshold":1,"count":1,"shares":["` + share + `"]}}`,
+		"count below threshold":  `{"keys":{"threshold":2,"set":"` + strings.Repeat("0f", 16) + `","count":1}}`,
+		"count of 256":           `{"keys":{"threshold":2,"set":"` + strings.Repeat("0f", 16) + `","count":256}}`,
+		"set and shares":         `{"keys":{"threshold":1,"set":"` + strings.Repeat("0f", 16) + `","count":1,"shares":["` + share + `"]}}`,
 		"field in keys":          `{"keys":{"threshold":1,"shares":["` + share + `"],"x":1}}`,
 		"pending without shares": `{"keys":` + keys + `,"pending":{"threshold":1,"shares":[]}}`,
 		"approle null":           `{"keys":` + keys + `,"approle":null}`,

@@ -13,10 +13,15 @@ type jsonPayload struct {
 	Pending     *jsonKeys    `json:"pending"`
 	AppRole     *jsonAppRole `json:"approle"`
 	NextAppRole *jsonAppRole `json:"next_approle"`
+	Set         setID        `json:"set"`
+	Number      int          `json:"number"`
+	Share       jsonBase64   `json:"share"`
 }
 
 type jsonKeys struct {
 	Threshold int          `json:"threshold"`
+	Set       setID        `json:"set"`
+	Count     int          `json:"count"`
 	Shares    []jsonBase64 `json:"shares"`
 }
 
@@ -30,20 +35,24 @@ type jsonAppRole struct {
 
 // payload moves the values. Nothing is checked.
 func (j *jsonPayload) payload() *payload {
-	return &payload{
+	p := &payload{
 		attempt:     j.Attempt,
 		keys:        j.Keys.keys(),
 		pending:     j.Pending.keys(),
 		appRole:     j.AppRole.appRole(),
 		nextAppRole: j.NextAppRole.appRole(),
 	}
+	if j.Set != "" || j.Share.secret != nil {
+		p.share = &share{j.Set, j.Number, j.Share.secret}
+	}
+	return p
 }
 
 func (j *jsonKeys) keys() *unsealKeys {
 	if j == nil {
 		return nil
 	}
-	k := &unsealKeys{threshold: j.Threshold, shares: make([]*secret, len(j.Shares))}
+	k := &unsealKeys{threshold: j.Threshold, set: j.Set, count: j.Count, shares: make([]*secret, len(j.Shares))}
 	for i, s := range j.Shares {
 		k.shares[i] = s.secret
 	}

@@ -24,6 +24,7 @@ const (
 	stateIntent    recordState = "intent"    // Vault may be about to be initialised
 	stateReady     recordState = "ready"     // it is, and this is what unseals it
 	stateCandidate recordState = "candidate" // one attempt's keys, in a row of its own
+	stateShare     recordState = "share"     // one share of the unseal key, in a row of its own
 )
 
 // A recordHeader is what a record says in the clear. It is true once the record
@@ -36,7 +37,7 @@ type recordHeader struct {
 	salt       salt // changes with the password
 }
 
-// A record is a seal record, or a candidate, that parses.
+// A record is a seal record, a candidate or a share, that parses.
 type record struct {
 	recordHeader
 	nonce nonce
@@ -77,7 +78,7 @@ func (r *record) valid() bool {
 }
 
 func (h *recordHeader) valid() bool {
-	known := h.state == stateIntent || h.state == stateReady || h.state == stateCandidate
+	known := h.state == stateIntent || h.state == stateReady || h.state == stateCandidate || h.state == stateShare
 	return h.install.valid() && h.generation > 0 && known && h.params.readable()
 }
 

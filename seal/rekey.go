@@ -69,6 +69,9 @@ func (m *Manager) rekey(ctx context.Context, s *sealed, shares, threshold int) e
 // verifyAll gives Vault the shares of the key that it has made, and returns nil once it
 // has changed over.
 func (m *Manager) verifyAll(ctx context.Context, nonce string, keys *unsealKeys) error {
+	if err := m.gather(ctx, keys); err != nil {
+		return err
+	}
 	for _, share := range keys.shares {
 		complete, err := m.verifyRekey(ctx, nonce, share)
 		if err != nil || complete { // by threshold of them
@@ -85,6 +88,9 @@ func (s *sealed) withKeys(keys *unsealKeys) *sealed {
 
 // newUnsealKey has Vault make a key that it does not use yet.
 func (m *Manager) newUnsealKey(ctx context.Context, keys *unsealKeys, shares, threshold int) (*rekeyState, error) {
+	if err := m.gather(ctx, keys); err != nil {
+		return nil, err
+	}
 	if err := m.cancelRekey(ctx); err != nil {
 		return nil, err
 	}
@@ -133,7 +139,9 @@ func (m *Manager) verifyRekey(ctx context.Context, nonce string, share *secret) 
 // cancelRekey ends a rekey of before, which Vault keeps in memory. One that awaits its
 // verification is ended by the first request as well.
 func (m *Manager) cancelRekey(ctx context.Context) error {
-	_, _, err := vaultclient.Do[struct{}](ctx, m.anonymous, vaultclient.Request{Method: http.MethodDelete, Path: "sys/rekey/init"})
+	_, _, err := vaultclient.Do[struct{}](ctx, m.anonymous, vaultclient.Request{
+		Method: http.MethodDelete, Path: "sys/rekey/init", Refused: func(status int, _ string) error { return switchedOff(status) },
+	})
 	return err
 }
 

@@ -27,6 +27,8 @@ var remedies = []struct {
 	{LinkPassword, atrest.ErrStalePassword, "give the present Encryption Password to Adopt"},
 	{LinkPassword, atrest.ErrCorruptRecord, "restore the seal record from a backup"},
 	{LinkPassword, nil, "give the right Encryption Password to Adopt; if the record was restored from a backup, that of its time"},
+	{LinkShares, atrest.ErrRecordMissing, "see whether Config.ShareRecords names all the databases that hold shares; if shares are lost, restore them, with the seal record of the same time, from a backup"},
+	{LinkShares, nil, "see to the databases in Config.ShareRecords; a share that is damaged must come from a backup"},
 	{LinkVault, nil, "start Vault, and see whether its address and its certificate are right"},
 	{LinkUnsealed, atrest.ErrInitInterrupted, "call ResetInterrupted"},
 	{LinkUnsealed, atrest.ErrWrongUnsealKey, "restore Vault's storage and the seal record from backups of one time"},

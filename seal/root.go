@@ -67,6 +67,9 @@ const defaultRootPatience = 3 * time.Second
 
 // generateRoot makes a root token. The caller holds the lock of the records.
 func (m *Manager) generateRoot(ctx context.Context, keys *unsealKeys) ([]byte, error) {
+	if err := m.gather(ctx, keys); err != nil {
+		return nil, fmt.Errorf("generating a root token: %w", err)
+	}
 	attempt, err := m.startRoot(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("generating a root token: %w", err)
@@ -127,7 +130,9 @@ func (m *Manager) startRoot(ctx context.Context) (*rootAttempt, error) {
 }
 
 func (m *Manager) rootStatus(ctx context.Context) (*rootAttempt, error) {
-	a, _, err := vaultclient.Do[rootAttempt](ctx, m.anonymous, vaultclient.Request{Method: http.MethodGet, Path: "sys/generate-root/attempt"})
+	a, _, err := vaultclient.Do[rootAttempt](ctx, m.anonymous, vaultclient.Request{
+		Method: http.MethodGet, Path: "sys/generate-root/attempt", Refused: func(status int, _ string) error { return switchedOff(status) },
+	})
 	if err == nil && a == nil {
 		err = vaultclient.Garbage("nothing")
 	}

@@ -42,7 +42,11 @@ func (m *Manager) changePassword(ctx context.Context, password []byte) error {
 		if err := m.writeLocal(ctx, f); err != nil {
 			return err
 		}
-		under := &sealed{s.revision, s.header, s.payload}
+		keys, err := m.within(ctx, s.keys)
+		if err != nil {
+			return err
+		}
+		under := &sealed{s.revision, s.header, &payload{keys: keys, appRole: s.appRole, nextAppRole: s.nextAppRole}}
 		under.header.generation++
 		under.header.salt, under.header.params = newSalt(), m.cfg.Argon2id
 		done, err := m.put(ctx, under, next)

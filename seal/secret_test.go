@@ -37,7 +37,7 @@ func printed(v any) string {
 func TestNothingShowsSecrets(t *testing.T) {
 	const marker = "MARKER-SECRET-OF-32-BYTES-IN-ALL"
 	s := secretOf(marker)
-	keys := &unsealKeys{1, []*secret{s}}
+	keys := &unsealKeys{threshold: 1, shares: []*secret{s}}
 	role := &appRole{"approle", "atrest", s, s, s}
 	k := cheapKDF(t)
 	if _, err := k.key(s, newSalt(), cheapParams); err != nil {
@@ -47,13 +47,15 @@ func TestNothingShowsSecrets(t *testing.T) {
 	_, r := mustSeal(t, k, headerOf(stateReady), p, marker)
 	f := &passwordFile{install: newInstallID(), generation: 1, password: s, pending: s}
 	jrole := jsonAppRole{"approle", "atrest", jsonText{s}, jsonText{s}, jsonText{s}}
-	jkeys := jsonKeys{1, []jsonBase64{{s}}}
+	share := &share{newAttemptID(), 1, s}
+	jkeys := jsonKeys{Threshold: 1, Shares: []jsonBase64{{s}}}
 
+	jpayload := jsonPayload{Keys: &jkeys, Pending: &jkeys, AppRole: &jrole, NextAppRole: &jrole, Share: jsonBase64{s}}
 	for _, v := range []any{
 		s, *s, []*secret{s}, []secret{*s}, struct{ s *secret }{s}, struct{ s secret }{*s}, struct{ S *secret }{s},
 		struct{ S secret }{*s}, map[string]*secret{"a": s}, []any{s, *s},
 		keys, *keys, role, *role, p, *p, f, *f, k, k.keys, k.keys[0], r, *r, r.recordHeader,
-		jrole, jkeys, &jsonPayload{"", &jkeys, &jkeys, &jrole, &jrole}, jsonPayload{"", &jkeys, &jkeys, &jrole, &jrole},
+		jrole, jkeys, jpayload, &jpayload, share, *share, &payload{share: share},
 	} {
 		out := printed(v)
 		for _, spelling := range shown(marker) {

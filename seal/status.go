@@ -20,6 +20,7 @@ const (
 	LinkPasswordFile Link = "password file"
 	LinkRecord       Link = "seal record"
 	LinkPassword     Link = "encryption password"
+	LinkShares       Link = "shares of the unseal key"
 	LinkVault        Link = "vault"
 	LinkUnsealed     Link = "unsealed vault"
 	LinkSetUp        Link = "set-up of vault"
@@ -34,6 +35,7 @@ type Status struct {
 	Generation   uint32     // of the Encryption Password, by the seal record
 	Vault        VaultState // of this node
 	KeyVersion   uint32     // newest version of the transit key
+	LostShares   int        // of the unseal key, in records of their own, that can't be read now
 
 	// Broken is the first link that does not hold, "" if all do. Err says why, for
 	// errors.Is, and Remedy what to do.
@@ -44,6 +46,9 @@ type Status struct {
 
 // String is one line for an operator.
 func (s Status) String() string {
+	if s.Broken == "" && s.LostShares > 0 {
+		return fmt.Sprintf("installation %s: works, but %d shares of the unseal key can't be read: see to Config.ShareRecords, or make others (Rekey)", s.Installation, s.LostShares)
+	}
 	if s.Broken == "" {
 		return fmt.Sprintf("installation %s: all is well (password generation %d, vault %s, transit key version %d)", s.Installation, s.Generation, s.Vault, s.KeyVersion)
 	}
@@ -61,7 +66,7 @@ func (m *Manager) Status(ctx context.Context) Status {
 		link Link
 		look func(ctx context.Context) error
 	}{
-		{LinkInstanceKey, w.instanceKey}, {LinkPasswordFile, w.passwordFile}, {LinkRecord, w.sealRecord}, {LinkPassword, w.password},
+		{LinkInstanceKey, w.instanceKey}, {LinkPasswordFile, w.passwordFile}, {LinkRecord, w.sealRecord}, {LinkPassword, w.password}, {LinkShares, w.shares},
 		{LinkVault, w.vault}, {LinkUnsealed, w.unsealed}, {LinkSetUp, w.setUp}, {LinkLogin, w.logIn}, {LinkPolicy, w.policy}, {LinkTransitKey, w.transitKey},
 	} {
 		if err := step.look(ctx); err != nil {
@@ -81,6 +86,7 @@ type walk struct {
 	status Status
 	local  *passwordFile
 	stored *record
+	opener *secret // the one of local's passwords that opens it
 	s      *sealed
 	token  *secret
 	asSelf *vaultclient.Client // as a service
@@ -121,8 +127,22 @@ func (w *walk) password(context.Context) error {
 	if err != nil {
 		return err
 	}
+	w.opener = password
 	w.s.payload, err = w.stored.open(&w.m.kdf, password)
 	return err
+}
+
+func (w *walk) shares(ctx context.Context) error {
+	for _, keys := range []*unsealKeys{w.s.keys, w.s.pending} {
+		if keys == nil {
+			continue
+		}
+		if err := w.m.gatherUpTo(ctx, keys, keys.total(), w.opener); err != nil {
+			return err
+		}
+		w.status.LostShares += keys.total() - len(keys.shares)
+	}
+	return nil
 }
 
 func (w *walk) vault(ctx context.Context) (err error) {

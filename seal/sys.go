@@ -44,6 +44,17 @@ func (m *Manager) sealStatus(ctx context.Context) (*sealStatus, error) {
 	return s, nil
 }
 
+// switchedOff tells that Vault has no such endpoint without a token: OpenBao answers 405
+// since 2.5 unless its listener allows it, and later versions of Vault 403.
+func switchedOff(status int) error {
+	if status == http.StatusMethodNotAllowed || status == http.StatusForbidden {
+		return fmt.Errorf("%w: this Vault has its endpoints for generate-root and rekey switched off, which take the unseal key instead of a token; "+
+			"allow them: in OpenBao, disable_unauthed_generate_root_endpoints = false and disable_unauthed_rekey_endpoints = false in its listener; in Vault, enable_unauthenticated_access = [\"generate-root\", \"rekey\"]",
+			atrest.ErrUnsupported)
+	}
+	return nil
+}
+
 // initAnswer is the answer of sys/init, which is given once and never again.
 type initAnswer struct {
 	Keys      []vaultclient.Base64Bytes `json:"keys_base64"`

@@ -44,6 +44,9 @@ func (id attemptID) valid() bool {
 	return err == nil && len(raw) == 16 && hex.EncodeToString(raw) == string(id)
 }
 
+// A setID tells the sets of shares of an installation apart, in the form of an attemptID.
+type setID = attemptID
+
 func appendBase64(dst, b []byte) []byte { return base64.RawStdEncoding.AppendEncode(dst, b) }
 
 // A scanner takes a line apart. After the first field that is not what it should

@@ -12,12 +12,17 @@ import (
 	"github.com/atrest/atrest/internal/vaultclient"
 )
 
-// unseal unseals Vault by the keys of the record, or by those of a rekey that died
-// before it could be recorded that it was done.
+// unseal unseals Vault by the keys of the record, or, if they do not or can't be read,
+// by those of a rekey that died before it could be recorded that it was done.
 func (m *Manager) unseal(ctx context.Context, s *sealed) error {
 	was, err := m.unsealWith(ctx, s.keys)
-	if errors.Is(err, atrest.ErrWrongUnsealKey) && s.pending != nil {
-		was, err = m.unsealWith(ctx, s.pending)
+	if err != nil && s.pending != nil && ctx.Err() == nil {
+		var other error
+		if was, other = m.unsealWith(ctx, s.pending); other != nil {
+			err = errors.Join(err, other)
+		} else {
+			err = nil
+		}
 	}
 	m.noteUnseal(err)
 	if err != nil {
@@ -54,7 +59,11 @@ func (m *Manager) unsealWith(ctx context.Context, keys *unsealKeys) (was bool, e
 		return false, fmt.Errorf("%w: it is not initialised, although the seal record holds its unseal key: has Vault lost its storage, or does it use another?", atrest.ErrVaultSealed)
 	case !status.Sealed:
 		return false, nil
-	case status.Threshold > len(keys.shares):
+	}
+	if err := m.gather(ctx, keys); err != nil {
+		return true, err
+	}
+	if status.Threshold > len(keys.shares) {
 		return true, fmt.Errorf("%w: Vault wants %d shares of it, the record has %d", atrest.ErrWrongUnsealKey, status.Threshold, len(keys.shares))
 	}
 	if status.Progress > 0 {

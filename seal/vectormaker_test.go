@@ -81,6 +81,25 @@ func (m *vectorMaker) records() []*vector {
 	}
 }
 
+// shares are of an unseal key whose shares are in records of their own.
+func (m *vectorMaker) shares() []*vector {
+	const (
+		set   = `"set":"ffeeddccbbaa99887766554433221100"`
+		share = `{` + set + `,"number":3,"share":"AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAh"}`
+		keys  = `{"keys":{"threshold":2,` + set + `,"count":3}}`
+	)
+	header := func(state recordState) recordHeader { return m.header(state, 2, Argon2id{1, 64, 1}) }
+	return []*vector{
+		m.record("record, share", header(stateShare), share, testPassword),
+		m.record("record, shares elsewhere", header(stateReady), keys, testPassword),
+		m.invalid(m.record("record, share as a seal record", header(stateReady), share, testPassword), "corrupt record"),
+		m.invalid(m.record("record, shares elsewhere in a candidate", header(stateCandidate),
+			`{"attempt":"00112233445566778899aabbccddeeff",`+keys[1:], testPassword), "corrupt record"),
+		m.invalid(m.record("record, shares within and elsewhere", header(stateReady),
+			`{"keys":{"threshold":1,"set":"ffeeddccbbaa99887766554433221100","count":1,"shares":["AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA"]}}`, testPassword), "corrupt record"),
+	}
+}
+
 // passwordFile makes the vector of a password file under keys, of which the
 // first is told.
 func (m *vectorMaker) passwordFile(comment string, generation uint32, plain string, keys ...string) *vector {

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,7 +84,7 @@ func TestVectors(t *testing.T) {
 			count["invalid "+v.Kind]++
 		}
 	}
-	for kind, least := range map[string]int{"record": 5, "password file": 4, "invalid record": 8, "invalid password file": 5} {
+	for kind, least := range map[string]int{"record": 7, "password file": 4, "invalid record": 10, "invalid password file": 5} {
 		if count[kind] < least {
 			t.Errorf("%d vectors of kind %s were found; some are missing", count[kind], kind)
 		}
@@ -210,7 +211,7 @@ func unbase64(t *testing.T, s string) []byte {
 func writeVectors(t *testing.T) {
 	random := rand.NewChaCha8([32]byte([]byte("atrest seal vectors, version one")))
 	m := &vectorMaker{t: t, random: random, kdf: cheapKDF(t), install: "bXlpbnN0YWxsYXRpb24wMA"}
-	for i, v := range append(m.records(), m.passwordFiles()...) {
+	for i, v := range slices.Concat(m.records(), m.passwordFiles(), m.shares()) {
 		text, err := json.MarshalIndent(v, "", "  ")
 		if err != nil {
 			t.Fatal(err)

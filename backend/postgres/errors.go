@@ -81,7 +81,7 @@ func classify(code string) (remedy string, sentinel error) {
 	case codeConnections:
 		return "let fewer be made (pool_max_conns in the connection string), or raise max_connections of the server, or the limit of the role or database", atrest.ErrUnavailable
 	case codePrivilege:
-		return "give the role what Grants returns", atrest.ErrPermission
+		return "give the role what Grants returns, or RecordsGrants for the records of a seal", atrest.ErrPermission
 	case codeReadOnly:
 		return "the server is a standby, or default_transaction_read_only is set for the server, the database or the role", atrest.ErrPermission
 	case codeMissingDatabase:

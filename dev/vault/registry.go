@@ -3,6 +3,8 @@ package main
 import (
 	"slices"
 
+	jwtauth "github.com/hashicorp/vault-plugin-auth-jwt"
+	kubeauth "github.com/hashicorp/vault-plugin-auth-kubernetes"
 	"github.com/hashicorp/vault/builtin/credential/approle"
 	"github.com/hashicorp/vault/builtin/logical/transit"
 	"github.com/hashicorp/vault/sdk/helper/consts"
@@ -13,7 +15,13 @@ import (
 // that Vault's core always has (token, kv version 1, cubbyhole, identity).
 var (
 	secretEngines = map[string]logical.Factory{"transit": transit.Factory}
-	authMethods   = map[string]logical.Factory{"approle": approle.Factory}
+	authMethods   = map[string]logical.Factory{
+		"approle": approle.Factory,
+		// Both log in by the token of a Kubernetes service account. The
+		// first needs a cluster to ask, the second only its public key.
+		"kubernetes": kubeauth.Factory,
+		"jwt":        jwtauth.Factory,
+	}
 )
 
 // registry tells the core which plugins are built in. The core consults it at

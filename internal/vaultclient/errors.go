@@ -110,9 +110,9 @@ func unreachable(err error) error {
 }
 
 // secretLooking is what a token, a data key, a wrapped key or the secret id of a
-// login would look like in a text that came from elsewhere: a run of base64, a
+// login would look like in a text that came from elsewhere: a run of base64 or base64url, a
 // token, which has one of Vault's prefixes, or a UUID.
-var secretLooking = regexp.MustCompile(`[A-Za-z0-9+/=]{24,}|\b(hv)?[sbr]\.\S+|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}`)
+var secretLooking = regexp.MustCompile(`[A-Za-z0-9+/=_-]{24,}|\b(hv)?[sbr]\.\S+|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}`)
 
 // Redact makes a foreign text fit for an error message: short, quoted, on one line,
 // and without JSON or anything that looks like a secret, should it echo the

@@ -119,6 +119,7 @@ func TestRedact(t *testing.T) {
 		"token hvs.CAESIJ-_x is bad":                      `"token [redacted] is bad"`,
 		"token s.abc":                                     `"token [redacted]"`,
 		"key " + strings.Repeat("A", 32):                  `"key [redacted]"`,
+		"jwt " + strings.Repeat("eyJ-_", 9) + ".x":        `"jwt [redacted].x"`,
 		"key " + strings.Repeat("0f", 32):                 `"key [redacted]"`,
 		"role " + strings.Repeat("ab ", 200):              `"role ` + strings.Repeat("ab ", 98) + `a"`,
 		"id 2b1ec1d4-6b7f-4e4b-9d0e-0c5d0b5a7f11 unknown": `"id [redacted] unknown"`,
