@@ -58,7 +58,10 @@ var (
 	ErrKeyVersionTooOld = errors.New("wrapped under a version of the transit key that is below its min_decryption_version")
 
 	// ErrPermission means that Vault, or the storage engine, refused the
-	// operation to the credentials in use.
+	// operation to the credentials in use. In Vault, give them the policy that
+	// Policy or ExternalPolicy of package seal returns, or that of package transit;
+	// in PostgreSQL, give the role what Grants (for a store), RecordsGrants (for
+	// records) or VaultGrants (for Vault's own role) of backend/postgres returns.
 	ErrPermission = errors.New("permission denied")
 
 	// ErrVaultSealed means that Vault answered, but is sealed or not
@@ -134,9 +137,10 @@ var (
 	// altered.
 	ErrWrongInstanceKey = errors.New("wrong instance key")
 
-	// ErrUnsafePermissions means that others than the owner may read a file that
-	// holds a secret, or may replace it, or that it is no regular file. It was
-	// not read. The error around it says what to do.
+	// ErrUnsafePermissions means that others than the owner may read a file or a
+	// directory that holds secrets, or may replace it, or that something else is in its
+	// place, such as a symbolic link. Nothing was read or written there. The error
+	// around it says what to do.
 	ErrUnsafePermissions = errors.New("unsafe permissions")
 
 	// ErrRecordMissing means that this machine belongs to an installation of which

@@ -1,6 +1,6 @@
 // Package backendtest holds the one suite of tests that every implementation
-// of [backend.Blobs] passes. A backend's own tests call [Run] and add only what
-// is peculiar to their engine.
+// of [backend.Blobs] passes, and that of [backend.Records]. A backend's own tests
+// call [Run], or [RunRecords], and add only what is peculiar to their engine.
 package backendtest
 
 import (

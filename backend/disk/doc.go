@@ -1,5 +1,7 @@
-// Package disk keeps ciphertext in a directory of a local file system. It
-// implements [backend.Blobs].
+// Package disk keeps ciphertext in a directory of a local file system: a [Store]
+// implements [backend.Blobs], and [Records], in a directory of their own,
+// [backend.Records]. What follows is about a Store; the comment of Records and
+// README.md are about those.
 //
 // An object is a small header file, whose atomic rename is the moment at which
 // a change happens, and an immutable body file. Small bodies are part of the

@@ -1,16 +1,9 @@
-// Internal-vault is the whole scheme on one machine: it runs a Vault of its own, which
-// keeps its data in the PostgreSQL at DATABASE_URL, as do the sealed unseal key and the
-// secrets; the password of the unseal key is on local disk, under the instance key in a
-// file beside it. Everything that is this machine's own is in DIR:
+// Internal-vault is the whole scheme on one machine. The database has the data of a Vault of its
+// own, the sealed unseal key and the secrets; DIR has the instance key, and under it the Encryption
+// Password. The first run shows that: it and the database are all that another machine needs.
 //
-//	internal-vault DIR
-//
-// The first run prints the Encryption Password, once: with the database, it is all that
-// another machine needs. Give it there in ENCRYPTION_PASSWORD. Vault's program is at
-// INTERNAL_VAULT, or vault or bao in PATH. Try it with a database of its own, which
-// goes when it ends:
-//
-//	make example NAME=internal-vault ARGS=DIR
+//	[ENCRYPTION_PASSWORD=...] DATABASE_URL=... internal-vault DIR
+//	make example NAME=internal-vault ARGS=NEW-DIR                    # with a new database
 //
 // Needs: postgres
 package main
@@ -18,21 +11,18 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log"
-	"log/slog"
 	"os"
-	"path/filepath"
 
 	"github.com/atrest/atrest"
 	"github.com/atrest/atrest/backend/postgres"
 	"github.com/atrest/atrest/seal"
 	"github.com/atrest/atrest/seal/vaultserver"
+	"github.com/atrest/atrest/storage"
 	"github.com/atrest/atrest/transit"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
-
-// schema is where all tables are, apart from those of the application.
-const schema = "internal_vault"
 
 func main() {
 	if len(os.Args) != 2 {
@@ -44,33 +34,22 @@ func main() {
 }
 
 func run(ctx context.Context, dir, database string) (err error) {
-	keyFile := filepath.Join(dir, "instance.key")
-	if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chmod(dir, 0o700)); err != nil {
-		return err
-	}
-	if err := seal.CreateKeyFile(keyFile); err != nil && !errors.Is(err, atrest.ErrExists) {
-		return err
-	}
 	pool, err := pgxpool.New(ctx, database)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	records, err := postgres.NewRecords(ctx, postgres.RecordsConfig{Pool: pool, Schema: schema})
-	if err != nil {
+	blobs, err1 := postgres.New(ctx, postgres.Config{Pool: pool})
+	records, err2 := postgres.NewRecords(ctx, postgres.RecordsConfig{Pool: pool})
+	if err := errors.Join(err1, err2, os.MkdirAll(dir, 0o700)); err != nil {
 		return err
 	}
-
-	// The internal Vault, as a child process.
-	tables := records.VaultTables()
-	vaultURL, err := tables.ConnectionURL(database)
-	if err != nil {
+	if err := seal.CreateKeyFile(dir + "/instance.key"); err != nil && !errors.Is(err, atrest.ErrExists) {
 		return err
 	}
-	server, err := vaultserver.Start(ctx, vaultserver.Config{
-		Binary: os.Getenv("INTERNAL_VAULT"), Dir: filepath.Join(dir, "vault"), Address: "127.0.0.1:0",
-		Storage: vaultserver.Postgres(vaultURL, tables.Settings(), 16),
-		TLS:     vaultserver.GeneratedTLS{KeyType: vaultserver.ECDSAP384}, // RSA-4096 is the default, and takes seconds once
+	server, err := vaultserver.Start(ctx, vaultserver.Config{ // with TLS, and a key of its own for it
+		Binary: os.Getenv("INTERNAL_VAULT"), Dir: dir + "/vault", Address: "127.0.0.1:0",
+		Storage: vaultserver.PostgresTables(database, records.VaultTables(), 16),
 	})
 	if err != nil {
 		return err
@@ -80,21 +59,21 @@ func run(ctx context.Context, dir, database string) (err error) {
 	if err != nil {
 		return err
 	}
-	manager, err := seal.New(seal.Config{
-		Vault: client, Records: records, InstanceKey: seal.KeyFile(keyFile), PasswordFile: filepath.Join(dir, "password"), Logger: slog.Default(),
-	})
+	manager, err := seal.New(seal.Config{Vault: client, Records: records, InstanceKey: seal.KeyFile(dir + "/instance.key"), PasswordFile: dir + "/password"})
 	if err != nil {
 		return err
 	}
 	defer manager.Close()
-	if err := boot(ctx, manager); err != nil {
+	err = manager.Boot(ctx, append([]byte(nil), os.Getenv("ENCRYPTION_PASSWORD")...)) // nil takes the one on disk
+	if errors.Is(err, atrest.ErrPasswordMissing) && errors.Is(err, atrest.ErrRecordMissing) {
+		password := seal.GeneratePassword() // shown first: who dies in Boot has not lost it
+		fmt.Printf("this begins an installation; keep its Encryption Password in a safe place: %s\n", password)
+		err = manager.Boot(ctx, password)
+	}
+	if err != nil {
 		return err
 	}
-	keeping, stop := context.WithCancel(ctx)
-	defer stop()
-	go manager.KeepUnsealed(keeping) // until the program ends
-
-	// From here on it is a Vault like any other.
+	go manager.KeepUnsealed(ctx) // from here on it is a Vault like any other
 	service, err := manager.Client()
 	if err != nil {
 		return err
@@ -103,5 +82,18 @@ func run(ctx context.Context, dir, database string) (err error) {
 	if err != nil {
 		return err
 	}
-	return useStore(ctx, pool, keys, manager)
+	store, err := storage.New(storage.Config{ID: "internal-vault", Backend: blobs, Keys: keys})
+	if err != nil {
+		return err
+	}
+	_, err = store.PutBytes(ctx, "db/password", []byte("correct horse"), &storage.PutOptions{IfAbsent: true})
+	if err != nil && !errors.Is(err, atrest.ErrExists) {
+		return err
+	}
+	fmt.Println(manager.Status(ctx)) // all is well, or where it is broken
+	secret, info, err := store.GetBytes(ctx, "db/password")
+	if err == nil {
+		fmt.Printf("%s, put %s: %s\n", info.Name, info.Modified.Format("2006-01-02 15:04:05"), secret)
+	}
+	return err
 }

@@ -2,6 +2,7 @@ package child
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -19,6 +20,34 @@ func FreeAddress() (string, error) {
 		return "", fmt.Errorf("looking for a free port: %w", err)
 	}
 	return l.Addr().String(), nil
+}
+
+// ErrAddressInUse means that another process has the port.
+var ErrAddressInUse = errors.New("address already in use")
+
+// TryAddresses calls start with an address, the fixed one unless it is empty, until the
+// error is not ErrAddressInUse.
+//
+// If a port that was free a moment ago is gone when the server wants it, the next one is
+// tried. A fixed one, as on a restart, is waited for: whoever holds it, most likely the
+// local end of a short connection, lets go.
+func TryAddresses(ctx context.Context, fixed string, start func(address string) error) error {
+	for {
+		address := fixed
+		if address == "" {
+			var err error
+			if address, err = FreeAddress(); err != nil {
+				return err
+			}
+		}
+		err := start(address)
+		if !errors.Is(err, ErrAddressInUse) {
+			return err
+		}
+		if err := Poll(ctx); err != nil {
+			return fmt.Errorf("no port to listen on: %w", err)
+		}
+	}
 }
 
 // PollInterval is how long [Poll] waits.

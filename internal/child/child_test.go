@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -133,6 +135,102 @@ func TestStop(t *testing.T) {
 				t.Errorf("exit code %d, want %d", code, test.code)
 			}
 		})
+	}
+}
+
+func TestStartServer(t *testing.T) {
+	t.Parallel()
+	start := func(script string, ask func(context.Context) error) (*Process, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		return StartServer(ctx, Command{Path: "/bin/sh", Args: []string{"-c", script}}, ask)
+	}
+	never := errors.New("no answer")
+	asked := 0
+	p, err := start("exec sleep 100", func(context.Context) error {
+		if asked++; asked < 3 {
+			return never
+		}
+		return nil
+	})
+	if err != nil || asked != 3 {
+		t.Fatalf("asked %d times: %v", asked, err)
+	}
+	if err := p.Kill(); err != nil {
+		t.Error(err)
+	}
+	for _, test := range []struct {
+		script string
+		want   error
+		text   string
+	}{
+		{"echo bind: Address already in use", ErrAddressInUse, ""},
+		{"echo no space left", nil, "no space left"},
+		{"echo sleeping; exec sleep 100", context.DeadlineExceeded, "sleeping"},
+		{"exec sleep 100", never, ""},
+	} {
+		_, err := start(test.script, func(context.Context) error { return never })
+		if err == nil || test.want != nil && !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
+			t.Errorf("%s: %v, want %v and %q", test.script, err, test.want, test.text)
+		}
+	}
+}
+
+func TestTryAddresses(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken")
+	var tried []string
+	try := func(ctx context.Context, fixed string, last error) error {
+		tried = nil
+		return TryAddresses(ctx, fixed, func(address string) error {
+			if tried = append(tried, address); len(tried) < 3 {
+				return fmt.Errorf("start: %w", ErrAddressInUse)
+			}
+			return last
+		})
+	}
+	if err := try(t.Context(), "", nil); err != nil || len(tried) != 3 || !strings.HasPrefix(tried[0], "127.0.0.1:") {
+		t.Errorf("tried %q: %v", tried, err)
+	}
+	if err := try(t.Context(), "fixed:1", broken); !errors.Is(err, broken) || strings.Join(tried, " ") != "fixed:1 fixed:1 fixed:1" {
+		t.Errorf("tried %q: %v", tried, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := try(ctx, "fixed:1", nil); !errors.Is(err, context.Canceled) || len(tried) != 1 {
+		t.Errorf("tried %q: %v", tried, err)
+	}
+}
+
+// TestThreadEnds starts children from threads that end right after. Were a child tied to
+// its thread, it would die with it. There are two at once because one may be the main
+// thread, which never ends.
+func TestThreadEnds(t *testing.T) {
+	t.Parallel()
+	var locked, started sync.WaitGroup
+	locked.Add(2)
+	var children [2]*Process
+	var errs [2]error
+	for i := range children {
+		started.Go(func() {
+			runtime.LockOSThread() // and no unlock: the thread ends with the goroutine
+			locked.Done()
+			locked.Wait()
+			children[i], errs[i] = Start(Command{Path: "/bin/sleep", Args: []string{"100"}})
+		})
+	}
+	started.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond) // for the threads to be gone
+	for _, p := range children {
+		if p.ended() {
+			t.Error("the child has ended")
+		}
+		if err := p.Kill(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

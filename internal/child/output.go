@@ -2,6 +2,7 @@ package child
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -62,4 +63,14 @@ func (o *Output) Tail() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return strings.Join(append(o.last[:len(o.last):len(o.last)], string(o.partial)), "\n")
+}
+
+// StartFailure makes an error of what a server has printed before it gave up. All of
+// them say "already in use", each in its own way; then it is [ErrAddressInUse].
+func (o *Output) StartFailure() error {
+	tail := o.Tail()
+	if strings.Contains(strings.ToLower(tail), "already in use") {
+		return ErrAddressInUse
+	}
+	return fmt.Errorf("the server exited at once; it printed:\n%s", tail)
 }

@@ -63,14 +63,14 @@ func (s *Server) startBouncer(ctx context.Context) (*Bouncer, error) {
 }
 
 func (b *Bouncer) launch(ctx context.Context, program string) error {
-	return tryPorts(ctx, "", func(address string) error {
+	return child.TryAddresses(ctx, "", func(address string) error {
 		if err := b.configure(address); err != nil {
 			return err
 		}
 		at := withoutTLS(b.server.admin, address)
-		p, err := startServer(ctx, b.dir.command(program, "pgbouncer.ini"), b.server.log, func(ctx context.Context) error {
-			return ping(ctx, at)
-		})
+		command := b.dir.command(program, "pgbouncer.ini")
+		command.Log = b.server.log
+		p, err := child.StartServer(ctx, command, func(ctx context.Context) error { return ping(ctx, at) })
 		if err != nil {
 			return err
 		}

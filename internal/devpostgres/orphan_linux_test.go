@@ -1,11 +1,9 @@
 package devpostgres
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -46,24 +44,11 @@ func TestKilledParentLeavesNoServer(t *testing.T) {
 }
 
 func testKilledParent(t *testing.T, state string) {
-	parent := exec.Command(os.Args[0])
 	// Killed, it cannot remove its temporary directories; the test's goes anyway.
 	temp := t.TempDir()
-	parent.Env = append(os.Environ(), helperVariable+"="+state, "TMPDIR="+temp)
-	parent.Stderr = os.Stderr
-	stdout, err := parent.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := parent.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	before := processesIn(t, temp)
-	if killErr := parent.Process.Kill(); killErr != nil {
-		t.Fatal(killErr)
-	}
-	_ = parent.Wait() // it was killed, and says so
+	var line string
+	var before []string
+	err := child.Orphan(func(said string) { line, before = said, processesIn(t, temp) }, helperVariable+"="+state, "TMPDIR="+temp)
 	if err != nil || !strings.Contains(line, temp) {
 		t.Fatalf("the parent said %q: %v", line, err)
 	}

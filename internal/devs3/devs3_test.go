@@ -13,8 +13,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
-
-	"github.com/atrest/atrest/internal/child"
 )
 
 func TestStartStop(t *testing.T) {
@@ -286,15 +284,8 @@ func TestRestartWaitsForItsPort(t *testing.T) {
 	})
 }
 
-func TestFailureShowsOutput(t *testing.T) {
+func TestBadDirectory(t *testing.T) {
 	t.Parallel()
-	out := &child.Output{}
-	if _, err := out.Write([]byte("no space left\n")); err != nil {
-		t.Fatal(err)
-	}
-	if err := startFailure(out); err == nil || !strings.Contains(err.Error(), "no space left") {
-		t.Errorf("error = %v, want what the program printed", err)
-	}
 	_, err := Start(t.Context(), Options{Kind: MinIO, Dir: "/dev/null/no"})
 	if err == nil || !strings.Contains(err.Error(), "data directory") {
 		t.Errorf("error = %v, want one about the data directory", err)

@@ -13,36 +13,13 @@ import (
 // launch writes the configuration, starts a process and waits until it
 // answers, sealed. The first launch fixes the server's address.
 //
-// A port is never free for sure until the server itself has bound it. Our own
-// build is given port 0 and says which it got. Another is given a port that
-// was free a moment ago, and if that is gone, the next one; on a restart the
-// port is fixed, so we wait for whoever holds it, most likely the local end of
-// a short connection, to let go.
+// Our own build is given port 0 and says which it got. For another we choose one.
 func (s *Server) launch(ctx context.Context) error {
-	for {
-		address, err := s.nextAddress()
-		if err != nil {
-			return err
-		}
-		err = s.launchAt(ctx, address)
-		if !errors.Is(err, errAddressInUse) {
-			return err
-		}
-		if err := child.Poll(ctx); err != nil {
-			return fmt.Errorf("no port to listen on: %w", err)
-		}
+	fixed := s.addr
+	if fixed == "" && s.binary.ours {
+		fixed = "127.0.0.1:0"
 	}
-}
-
-// nextAddress is the address for the next attempt to start.
-func (s *Server) nextAddress() (string, error) {
-	switch {
-	case s.addr != "":
-		return s.addr, nil
-	case s.binary.ours:
-		return "127.0.0.1:0", nil
-	}
-	return child.FreeAddress()
+	return child.TryAddresses(ctx, fixed, func(address string) error { return s.launchAt(ctx, address) })
 }
 
 func (s *Server) launchAt(ctx context.Context, address string) error {
@@ -73,7 +50,7 @@ func awaitStart(ctx context.Context, p *child.Process, out *output, address stri
 	select {
 	case <-out.started:
 	case <-p.Done():
-		return "", startFailure(out)
+		return "", out.StartFailure()
 	case <-ctx.Done():
 		return "", fmt.Errorf("the server did not start: %w; it printed:\n%s", context.Cause(ctx), out.Tail())
 	}
@@ -85,18 +62,6 @@ func awaitStart(ctx context.Context, p *child.Process, out *output, address stri
 		return "", fmt.Errorf("the server did not print the address it listens on; it printed:\n%s", out.Tail())
 	}
 	return bound, nil
-}
-
-// errAddressInUse means that another process has the port.
-var errAddressInUse = errors.New("address already in use")
-
-// startFailure makes an error of what a server printed before it gave up.
-func startFailure(out *output) error {
-	tail := out.Tail()
-	if strings.Contains(tail, errAddressInUse.Error()) {
-		return errAddressInUse
-	}
-	return fmt.Errorf("the server exited at once; it printed:\n%s", tail)
 }
 
 // childEnv is our environment without the variables by which Vault and OpenBao

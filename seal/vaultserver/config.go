@@ -52,8 +52,8 @@ type Config struct {
 	// for all addresses, such as 0.0.0.0, and the storage is for several nodes.
 	APIURL, ClusterURL string
 
-	// Storage is where Vault keeps its data: [Postgres], [File] or [InMemory].
-	// Required.
+	// Storage is where Vault keeps its data: [PostgresTables], [Postgres], [File] or
+	// [InMemory]. Required.
 	Storage Storage
 
 	// PlaintextHosts are the hosts of databases to which an unencrypted connection

@@ -68,6 +68,25 @@ max_lease_ttl = "129600s"
 	}
 }
 
+// TestRenderForOpenBao is about what package seal needs of its listener.
+func TestRenderForOpenBao(t *testing.T) {
+	t.Parallel()
+	for binary, want := range map[string]bool{"/usr/bin/bao": true, "/usr/bin/vault": false, "/opt/bao/vault": false} {
+		c := Config{Binary: binary, Storage: InMemory(), LogLevel: "info"}
+		text, err := render(c, addresses{listen: "l:1"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, listener, _ := strings.Cut(text, "listener \"tcp\" {\n")
+		listener, _, _ = strings.Cut(listener, "}\n")
+		for _, line := range []string{"disable_unauthed_rekey_endpoints = false\n", "disable_unauthed_generate_root_endpoints = false\n"} {
+			if strings.Contains(listener, line) != want {
+				t.Errorf("%s: want %t for %q:\n%s", binary, want, line, text)
+			}
+		}
+	}
+}
+
 func TestPostgresDefaults(t *testing.T) {
 	t.Parallel()
 	got := Postgres("postgresql://localhost/x?sslmode=require", nil, 0).spec().settings

@@ -43,18 +43,18 @@ func openDir(dir string) (lock *os.File, err error) {
 	return file, nil
 }
 
-// checkDir returns ErrUnsafeDir unless only this user can get at what is in dir.
+// checkDir returns ErrUnsafePermissions unless only this user can get at what is in dir.
 func checkDir(dir string) error {
 	info, err := os.Stat(dir)
 	switch {
 	case err != nil:
 		return err
 	case !info.IsDir():
-		return fmt.Errorf("%w: %q is not a directory", ErrUnsafeDir, dir)
+		return fmt.Errorf("%w: %q is not a directory", atrest.ErrUnsafePermissions, dir)
 	case !ownedByUs(info):
-		return fmt.Errorf("%w: %q belongs to another user: chown it to the user that runs this program", ErrUnsafeDir, dir)
+		return fmt.Errorf("%w: %q belongs to another user: chown it to the user that runs this program", atrest.ErrUnsafePermissions, dir)
 	case hasModes && info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("%w: %q has mode %v: chmod 0700 %q", ErrUnsafeDir, dir, info.Mode(), dir)
+		return fmt.Errorf("%w: %q has mode %v: chmod 0700 %q", atrest.ErrUnsafePermissions, dir, info.Mode(), dir)
 	}
 	return nil
 }

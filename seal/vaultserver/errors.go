@@ -10,9 +10,4 @@ var (
 
 	// ErrStopped means that the server was stopped by [Server.Stop].
 	ErrStopped = errors.New("the server was stopped")
-
-	// ErrUnsafeDir means that others than this user may read the directory, or
-	// replace what is in it. Nothing was written there. The error around it says
-	// what to do.
-	ErrUnsafeDir = errors.New("unsafe directory")
 )

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,14 @@ func render(c Config, at addresses, creds *credentials) (string, error) {
 		if c.Storage.shared() {
 			w.text("cluster_address", at.cluster)
 		}
+		if isOpenBao(c.Binary) {
+			// Package seal changes the unseal key and makes root tokens by these. OpenBao
+			// has them switched off since 2.5.0 and 2.5.3, because whoever reaches the
+			// listener may cancel what has begun there. Before 2.3.1 it knows of no
+			// switch, and logs a warning.
+			w.flag("disable_unauthed_rekey_endpoints", false)
+			w.flag("disable_unauthed_generate_root_endpoints", false)
+		}
 		if creds == nil {
 			w.flag("tls_disable", true)
 			return
@@ -42,6 +51,12 @@ func render(c Config, at addresses, creds *credentials) (string, error) {
 	w.duration("default_lease_ttl", c.DefaultLeaseTTL)
 	w.duration("max_lease_ttl", c.MaxLeaseTTL)
 	return w.b.String(), w.err
+}
+
+// isOpenBao goes by the name of the program, for that of the development Vault takes no
+// setting that it does not know.
+func isOpenBao(binary string) bool {
+	return strings.TrimSuffix(filepath.Base(binary), ".exe") == "bao"
 }
 
 // hclWriter writes settings and blocks of HCL, version 1.

@@ -61,14 +61,16 @@ func TestPostgres(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tables := records.VaultTables()
-	vaultURL, err := tables.ConnectionURL(connection)
+	databaseURL, err := url.Parse(connection)
 	if err != nil {
 		t.Fatal(err)
 	}
-	vaultURL += "&application_name=vault&statement_timeout=1000"
+	query := databaseURL.Query()
+	query.Set("application_name", "vault")
+	query.Set("statement_timeout", "1000")
+	databaseURL.RawQuery = query.Encode()
 	node := func() (*Server, *logBook) {
-		c, log := testConfig(t, func(c *Config) { c.Storage = Postgres(vaultURL, tables.Settings(), 5) })
+		c, log := testConfig(t, func(c *Config) { c.Storage = PostgresTables(databaseURL.String(), records.VaultTables(), 5) })
 		return startForTest(t, c), log
 	}
 	first, log := node()

@@ -68,8 +68,9 @@ type Run struct {
 // A process that ends at once, because its database is not there yet or somebody has the
 // port, is started again until Config.StartTimeout is over. Then the error is
 // atrest.ErrVaultUnavailable, with the last lines that it printed. Other errors come at
-// once: [ErrInUse], [ErrUnsafeDir], atrest.ErrPlaintextConnection, ctx's, and what the
-// system says if there is no such program.
+// once: [ErrInUse], atrest.ErrUnsafePermissions of Config.Dir,
+// atrest.ErrPlaintextConnection, ctx's, and what the system says if there is no such
+// program.
 func Start(ctx context.Context, c Config) (*Server, error) {
 	s, err := start(ctx, c)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/atrest/atrest"
+	"github.com/atrest/atrest/backend/postgres"
 	"github.com/atrest/atrest/internal/devvault"
 )
 
@@ -33,7 +34,7 @@ func TestStartRefuses(t *testing.T) {
 		"no program":           {func(c *Config) { c.Binary = "/no/such/program" }, fs.ErrNotExist, ""},
 		"not a program":        {func(c *Config) { c.Binary = open }, nil, "Config.Binary"},
 		"no directory":         {func(c *Config) { c.Dir = "" }, nil, "Config.Dir"},
-		"open directory":       {func(c *Config) { c.Dir = open }, ErrUnsafeDir, "chmod 0700"},
+		"open directory":       {func(c *Config) { c.Dir = open }, atrest.ErrUnsafePermissions, "chmod 0700"},
 		"no storage":           {func(c *Config) { c.Storage = Storage{} }, nil, "required"},
 		"no storage directory": {func(c *Config) { c.Storage = File("") }, nil, "no directory"},
 		"no port":              {func(c *Config) { c.Address = "127.0.0.1" }, nil, "Config.Address"},
@@ -47,11 +48,14 @@ func TestStartRefuses(t *testing.T) {
 		"which address": {func(c *Config) {
 			c.ClusterAddress, c.Storage = "0.0.0.0:8201", Postgres("postgres://localhost/x", nil, 0)
 		}, nil, "missing Config.ClusterURL"},
-		"unencrypted":     {func(c *Config) { c.Storage = Postgres("postgres://u:secret@db.example/x", nil, 0) }, refused, "sslmode"},
-		"perhaps not":     {func(c *Config) { c.Storage = Postgres("postgres://db.example/x?sslmode=prefer", nil, 0) }, refused, ""},
-		"one of two":      {func(c *Config) { c.Storage = Postgres("postgres:///x?host=localhost,db.example", nil, 0) }, refused, ""},
-		"a service":       {func(c *Config) { c.Storage = Postgres("postgres:///x?service=a", nil, 0) }, nil, "service"},
-		"not a URL":       {func(c *Config) { c.Storage = Postgres("host=localhost password=secret", nil, 0) }, nil, "postgres://"},
+		"unencrypted": {func(c *Config) { c.Storage = Postgres("postgres://u:secret@db.example/x", nil, 0) }, refused, "sslmode"},
+		"perhaps not": {func(c *Config) { c.Storage = Postgres("postgres://db.example/x?sslmode=prefer", nil, 0) }, refused, ""},
+		"one of two":  {func(c *Config) { c.Storage = Postgres("postgres:///x?host=localhost,db.example", nil, 0) }, refused, ""},
+		"a service":   {func(c *Config) { c.Storage = Postgres("postgres:///x?service=a", nil, 0) }, nil, "service"},
+		"not a URL":   {func(c *Config) { c.Storage = Postgres("host=localhost password=secret", nil, 0) }, nil, "postgres://"},
+		"no URL of tables": {func(c *Config) {
+			c.Storage = PostgresTables("host=localhost password=secret", new(postgres.VaultTables), 0)
+		}, nil, "postgres://"},
 		"budget":          {func(c *Config) { c.Storage = Postgres("postgres://localhost/x", nil, -1) }, nil, "maxParallel"},
 		"not a setting":   {func(c *Config) { c.Storage = Postgres("postgres://localhost/x", map[string]string{"a b": ""}, 0) }, nil, "not the name of a setting"},
 		"not UTF-8":       {func(c *Config) { c.Storage = File("/tmp/\xff") }, nil, "UTF-8"},

@@ -37,10 +37,11 @@ func newStorage(spec *storageSpec) Storage { return Storage{func() *storageSpec 
 // active, the others stand by.
 //
 // connectionURL begins with postgres:// or postgresql://, and settings are the
-// further ones of Vault's storage block, such as table and ha_table; package
-// backend/postgres has both. Where they leave it open, this adds ha_enabled,
+// further ones of Vault's storage block, such as table and ha_table; [PostgresTables] has
+// both from package backend/postgres. Where they leave it open, this adds ha_enabled,
 // max_parallel, max_idle_connections and OpenBao's transaction_max_parallel for a
-// budget of maxParallel connections (0 means 16), and to the URL a connect_timeout and a statement_timeout of 10 s.
+// budget of maxParallel connections (0 means 16), and to the URL a connect_timeout and a
+// statement_timeout of 10 s.
 //
 // Vault holds its leader's lock for 15 s and renews it every 5 s, in a statement
 // without a timeout of its own. With this one, an active node whose database hangs
@@ -69,6 +70,27 @@ func Postgres(connectionURL string, settings map[string]string, maxParallel int)
 	spec.settings["connection_url"] = url
 	spec.err = errors.Join(spec.err, err)
 	return newStorage(spec)
+}
+
+// Tables are where in a database Vault has its tables. The VaultTables of package
+// backend/postgres are.
+type Tables interface {
+	// ConnectionURL makes a connection URL that leads to the tables of one that leads
+	// to the database.
+	ConnectionURL(databaseURL string) (string, error)
+
+	// Settings are those of Vault's storage block, beside the connection URL.
+	Settings() map[string]string
+}
+
+// PostgresTables is [Postgres] with the connection URL and the settings that tables makes
+// of databaseURL. An error of theirs is returned by Start.
+func PostgresTables(databaseURL string, tables Tables, maxParallel int) Storage {
+	connectionURL, err := tables.ConnectionURL(databaseURL)
+	if err != nil {
+		return newStorage(&storageSpec{kind: "postgresql", err: err})
+	}
+	return Postgres(connectionURL, tables.Settings(), maxParallel)
 }
 
 // File is storage in a directory, for a single node. Vault makes it. A path that is not
