@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/atrest/atrest"
+	"github.com/atrest/atrest/internal/coalesce"
 	"github.com/atrest/atrest/internal/vaultclient"
 )
 
@@ -45,8 +46,8 @@ type Wrapper struct {
 	mount    string
 	key      string
 	maxBatch int
-	encrypts *coalescer[item, string]
-	decrypts *coalescer[item, []byte]
+	encrypts *coalesce.Group[item, string]
+	decrypts *coalesce.Group[item, []byte]
 }
 
 // Open returns a Wrapper for the transit key that cfg names, having checked
@@ -72,14 +73,14 @@ func Open(ctx context.Context, cfg Config) (*Wrapper, error) {
 		return nil, fmt.Errorf("transit: %w", err)
 	}
 	w := &Wrapper{vault: v, log: cfg.Logger, mount: cfg.Mount, key: cfg.Key, maxBatch: cfg.MaxBatch}
-	w.encrypts = &coalescer[item, string]{
-		send: w.encrypt, dropIn: item.wipe, dropOut: func(string) {},
-		maxBatch: cfg.MaxBatch, maxInFlight: maxInFlight, patience: patience,
-	}
-	w.decrypts = &coalescer[item, []byte]{
-		send: w.decrypt, dropIn: item.wipe, dropOut: vaultclient.Wipe,
-		maxBatch: cfg.MaxBatch, maxInFlight: maxInFlight, patience: patience,
-	}
+	w.encrypts = coalesce.New(coalesce.Config[item, string]{
+		Send: w.encrypt, DropIn: item.wipe, DropOut: func(string) {},
+		MaxBatch: cfg.MaxBatch, MaxInFlight: maxInFlight, Patience: patience,
+	})
+	w.decrypts = coalesce.New(coalesce.Config[item, []byte]{
+		Send: w.decrypt, DropIn: item.wipe, DropOut: vaultclient.Wipe,
+		MaxBatch: cfg.MaxBatch, MaxInFlight: maxInFlight, Patience: patience,
+	})
 	if err := w.check(ctx, cfg.CreateKey); err != nil {
 		return nil, w.failed("open", err)
 	}
@@ -96,7 +97,7 @@ func (w *Wrapper) Wrap(ctx context.Context, dataKey, keyContext []byte) (wrapped
 	if err := checkSizes(dataKey, keyContext); err != nil {
 		return "", w.failed("wrap", err)
 	}
-	wrapped, err = w.encrypts.do(ctx, item{
+	wrapped, err = w.encrypts.Do(ctx, item{
 		secret:  bytes.Clone(dataKey), // Wrap may return before the request does
 		context: bytes.Clone(keyContext),
 	})
@@ -118,7 +119,7 @@ func (w *Wrapper) Unwrap(ctx context.Context, wrapped string, keyContext []byte)
 	if err := checkWrapped(wrapped, keyContext); err != nil {
 		return nil, w.failed("unwrap", err)
 	}
-	dataKey, err = w.decrypts.do(ctx, item{wrapped: wrapped, context: bytes.Clone(keyContext)})
+	dataKey, err = w.decrypts.Do(ctx, item{wrapped: wrapped, context: bytes.Clone(keyContext)})
 	if err != nil {
 		return nil, w.failed("unwrap", err)
 	}

@@ -1,4 +1,6 @@
-package transit
+// Package coalesce turns concurrent calls into few requests, like the group commit of a
+// database.
+package coalesce
 
 import (
 	"context"
@@ -10,26 +12,13 @@ import (
 	"time"
 )
 
-// A coalescer turns concurrent calls into few requests, like the group commit
-// of a database. One rule decides when waiting calls leave, see pump: at once,
-// unless a young request is under way, whose return they wait for.
+// A Group gathers concurrent calls. One rule decides when waiting calls leave, see pump:
+// at once, unless a young request is under way, whose return they wait for.
 //
 // A lone call therefore never waits. Under load, the time that a request takes
 // is the time in which the next batch gathers.
-type coalescer[In, Out any] struct {
-	// send makes one request. It returns one result or one error for each
-	// input, in their order. Its context has the values of the first call and
-	// ends only when every caller has left.
-	send func(context.Context, []In) ([]Out, []error)
-
-	// dropIn is told once of each input that is no longer needed, dropOut of
-	// each result that nobody is there to take. Both may wipe.
-	dropIn  func(In)
-	dropOut func(Out)
-
-	maxBatch    int           // calls in a request
-	maxInFlight int           // requests under way
-	patience    time.Duration // how long a request is young
+type Group[In, Out any] struct {
+	Config[In, Out]
 
 	mu       sync.Mutex
 	waiting  []*call[In, Out]
@@ -37,8 +26,30 @@ type coalescer[In, Out any] struct {
 	young    int // those in flight that waiting calls have patience with
 }
 
+// Config says how calls are made.
+type Config[In, Out any] struct {
+	// Send makes one request. It returns one result or one error for each
+	// input, in their order. Its context has the values of the first call and
+	// ends only when every caller has left.
+	Send func(context.Context, []In) ([]Out, []error)
+
+	// DropIn is told once of each input that is no longer needed, DropOut of
+	// each result that nobody is there to take. Both may wipe.
+	DropIn  func(In)
+	DropOut func(Out)
+
+	MaxBatch    int           // calls in a request
+	MaxInFlight int           // requests under way
+	Patience    time.Duration // how long a request is young
+}
+
+// New returns a Group.
+func New[In, Out any](cfg Config[In, Out]) *Group[In, Out] {
+	return &Group[In, Out]{Config: cfg}
+}
+
 // call is one caller's part. Its fields but ctx, in and done are guarded by
-// the coalescer's mutex until done is closed.
+// the Group's mutex until done is closed.
 type call[In, Out any] struct {
 	ctx  context.Context // of the caller; for its values
 	in   In
@@ -62,22 +73,22 @@ type flight[In, Out any] struct {
 	overdue *time.Timer
 }
 
-// do sends in, together with others, and returns its result. When ctx ends
-// first, do returns ctx's error at once and the others are not disturbed.
-// do owns in, also when it fails.
-func (c *coalescer[In, Out]) do(ctx context.Context, in In) (Out, error) {
+// Do sends in, together with others, and returns its result. When ctx ends
+// first, Do returns ctx's error at once and the others are not disturbed.
+// Do owns in, also when it fails.
+func (g *Group[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 	var none Out
 	if err := ctx.Err(); err != nil {
-		c.dropIn(in)
+		g.DropIn(in)
 		return none, err
 	}
 	x := &call[In, Out]{ctx: ctx, in: in, done: make(chan struct{})}
-	c.enter(x)
+	g.enter(x)
 	select {
 	case <-x.done:
 	case <-ctx.Done():
-		if c.leave(x) {
-			return none, fmt.Errorf("waiting for Vault's answer: %w", ctx.Err())
+		if g.leave(x) {
+			return none, fmt.Errorf("waiting for the answer: %w", ctx.Err())
 		}
 	}
 	if x.panicked != nil {
@@ -86,24 +97,24 @@ func (c *coalescer[In, Out]) do(ctx context.Context, in In) (Out, error) {
 	return x.out, x.err
 }
 
-func (c *coalescer[In, Out]) enter(x *call[In, Out]) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.waiting = append(c.waiting, x)
-	c.pump()
+func (g *Group[In, Out]) enter(x *call[In, Out]) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.waiting = append(g.waiting, x)
+	g.pump()
 }
 
 // leave takes x out, and reports false if its result is there already.
-func (c *coalescer[In, Out]) leave(x *call[In, Out]) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (g *Group[In, Out]) leave(x *call[In, Out]) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	switch {
 	case x.landed:
 		return false
 	case x.flight == nil:
-		i := slices.Index(c.waiting, x)
-		c.waiting = slices.Delete(c.waiting, i, i+1)
-		c.dropIn(x.in)
+		i := slices.Index(g.waiting, x)
+		g.waiting = slices.Delete(g.waiting, i, i+1)
+		g.DropIn(x.in)
 	default:
 		x.left = true
 		if x.flight.callers--; x.flight.callers == 0 {
@@ -115,46 +126,46 @@ func (c *coalescer[In, Out]) leave(x *call[In, Out]) bool {
 
 // pump launches waiting calls for as long as they should not wait: no young
 // request is under way, or they fill a batch, which would gain nothing from
-// waiting. The caller holds c.mu.
-func (c *coalescer[In, Out]) pump() {
-	for len(c.waiting) > 0 && c.inFlight < c.maxInFlight &&
-		(c.young == 0 || len(c.waiting) >= c.maxBatch) {
-		n := min(len(c.waiting), c.maxBatch)
-		calls := slices.Clone(c.waiting[:n])
-		c.waiting = slices.Delete(c.waiting, 0, n)
-		c.launch(calls)
+// waiting. The caller holds g.mu.
+func (g *Group[In, Out]) pump() {
+	for len(g.waiting) > 0 && g.inFlight < g.MaxInFlight &&
+		(g.young == 0 || len(g.waiting) >= g.MaxBatch) {
+		n := min(len(g.waiting), g.MaxBatch)
+		calls := slices.Clone(g.waiting[:n])
+		g.waiting = slices.Delete(g.waiting, 0, n)
+		g.launch(calls)
 	}
 }
 
-func (c *coalescer[In, Out]) launch(calls []*call[In, Out]) {
+func (g *Group[In, Out]) launch(calls []*call[In, Out]) {
 	// The request belongs to all of its callers: it may not end with the first.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(calls[0].ctx))
 	f := &flight[In, Out]{calls: calls, callers: len(calls), cancel: cancel, young: true}
 	for _, x := range calls {
 		x.flight = f
 	}
-	c.inFlight++
-	c.young++
-	f.overdue = time.AfterFunc(c.patience, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.age(f)
-		c.pump()
+	g.inFlight++
+	g.young++
+	f.overdue = time.AfterFunc(g.Patience, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.age(f)
+		g.pump()
 	})
-	go c.fly(ctx, f)
+	go g.fly(ctx, f)
 }
 
-// age ends the patience with a request. The caller holds c.mu.
-func (c *coalescer[In, Out]) age(f *flight[In, Out]) {
+// age ends the patience with a request. The caller holds g.mu.
+func (g *Group[In, Out]) age(f *flight[In, Out]) {
 	if f.young {
 		f.young = false
-		c.young--
+		g.young--
 	}
 }
 
 // fly makes the request. The deferred landing frees the callers whatever send
 // does: return, panic, or end its goroutine.
-func (c *coalescer[In, Out]) fly(ctx context.Context, f *flight[In, Out]) {
+func (g *Group[In, Out]) fly(ctx context.Context, f *flight[In, Out]) {
 	var (
 		outs []Out
 		errs []error
@@ -165,36 +176,36 @@ func (c *coalescer[In, Out]) fly(ctx context.Context, f *flight[In, Out]) {
 			text := fmt.Sprintf("%v\n\n%s", r, debug.Stack())
 			panicked = &text
 		}
-		c.land(f, outs, errs, panicked)
+		g.land(f, outs, errs, panicked)
 	}()
 	ins := make([]In, len(f.calls))
 	for i, x := range f.calls {
 		ins[i] = x.in
 	}
-	outs, errs = c.send(ctx, ins)
+	outs, errs = g.Send(ctx, ins)
 }
 
 // land hands out the results. A panic goes on in the goroutine of each caller,
 // where it can be recovered from, as if the caller had sent the request itself.
-func (c *coalescer[In, Out]) land(f *flight[In, Out], outs []Out, errs []error, panicked *string) {
+func (g *Group[In, Out]) land(f *flight[In, Out], outs []Out, errs []error, panicked *string) {
 	f.cancel()
 	f.overdue.Stop()
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	complete := len(outs) == len(f.calls) && len(errs) == len(f.calls)
 	for i, x := range f.calls {
 		x.err, x.panicked = errors.New("the request ended without a result"), panicked
 		if complete {
 			x.out, x.err = outs[i], errs[i]
 		}
-		c.dropIn(x.in)
+		g.DropIn(x.in)
 		if x.left {
-			c.dropOut(x.out)
+			g.DropOut(x.out)
 		}
 		x.landed = true
 		close(x.done)
 	}
-	c.age(f)
-	c.inFlight--
-	c.pump()
+	g.age(f)
+	g.inFlight--
+	g.pump()
 }

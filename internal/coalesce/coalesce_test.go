@@ -1,4 +1,4 @@
-package transit
+package coalesce
 
 import (
 	"context"
@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// echo is a coalescer of ints whose requests take the given time.
+// echo is a Group of ints whose requests take the given time.
 type echo struct {
-	coalescer[int, int]
+	Group[int, int]
 	took    time.Duration
 	mu      sync.Mutex
 	left    []string // the sizes of the batches, in the order in which they left
@@ -25,8 +25,8 @@ type echo struct {
 
 func newEcho(took time.Duration) *echo {
 	e := &echo{took: took}
-	e.coalescer = coalescer[int, int]{
-		send: func(ctx context.Context, in []int) ([]int, []error) {
+	e.Group = Group[int, int]{Config: Config[int, int]{
+		Send: func(ctx context.Context, in []int) ([]int, []error) {
 			e.mu.Lock()
 			e.left = append(e.left, fmt.Sprint(len(in)))
 			e.mu.Unlock()
@@ -37,10 +37,10 @@ func newEcho(took time.Duration) *echo {
 			}
 			return in, make([]error, len(in))
 		},
-		dropIn:   func(int) { e.dropped.Add(1) },
-		dropOut:  func(int) { e.orphans.Add(1) },
-		maxBatch: 50, maxInFlight: 4, patience: 75 * time.Millisecond,
-	}
+		DropIn:   func(int) { e.dropped.Add(1) },
+		DropOut:  func(int) { e.orphans.Add(1) },
+		MaxBatch: 50, MaxInFlight: 4, Patience: 75 * time.Millisecond,
+	}}
 	return e
 }
 
@@ -55,8 +55,8 @@ func repeat(err error, n int) []error {
 // check calls and wants its own number back.
 func (e *echo) check(t *testing.T, ctx context.Context, n int) {
 	t.Helper()
-	if got, err := e.do(ctx, n); err != nil || got != n {
-		t.Errorf("do(%d) = %d, %v", n, got, err)
+	if got, err := e.Do(ctx, n); err != nil || got != n {
+		t.Errorf("Do(%d) = %d, %v", n, got, err)
 	}
 }
 
@@ -67,7 +67,7 @@ func (e *echo) sizes() string {
 	return strings.Join(e.left, " ")
 }
 
-func TestCoalescerLoneCallNeverWaits(t *testing.T) {
+func TestGroupLoneCallNeverWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEcho(time.Millisecond)
 		start := time.Now()
@@ -86,7 +86,7 @@ func TestCoalescerLoneCallNeverWaits(t *testing.T) {
 	})
 }
 
-func TestCoalescerGroups(t *testing.T) {
+func TestGroupGathers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEcho(time.Millisecond)
 		start := time.Now()
@@ -106,7 +106,7 @@ func TestCoalescerGroups(t *testing.T) {
 
 // A full batch gains nothing from waiting: it leaves beside a young request,
 // within the limit on requests.
-func TestCoalescerFullBatches(t *testing.T) {
+func TestGroupFullBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEcho(time.Millisecond)
 		var wg sync.WaitGroup
@@ -124,7 +124,7 @@ func TestCoalescerFullBatches(t *testing.T) {
 	})
 }
 
-func TestCoalescerCallerLeavesAlone(t *testing.T) {
+func TestGroupCallerLeavesAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEcho(20 * time.Millisecond)
 		var wg sync.WaitGroup
@@ -132,12 +132,12 @@ func TestCoalescerCallerLeavesAlone(t *testing.T) {
 			start := time.Now()
 			ctx, cancel := context.WithTimeout(ctx, after)
 			defer cancel()
-			_, err := e.do(ctx, n)
-			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "Vault") {
-				t.Errorf("do(%d) = %v", n, err)
+			_, err := e.Do(ctx, n)
+			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "the answer") {
+				t.Errorf("Do(%d) = %v", n, err)
 			}
 			if took := time.Since(start); took != after {
-				t.Errorf("do(%d) left after %s, not %s", n, took, after)
+				t.Errorf("Do(%d) left after %s, not %s", n, took, after)
 			}
 		}
 		wg.Go(func() { e.check(t, t.Context(), 0) })
@@ -155,12 +155,12 @@ func TestCoalescerCallerLeavesAlone(t *testing.T) {
 	})
 }
 
-func TestCoalescerAllCallersGone(t *testing.T) {
+func TestGroupAllCallersGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type key struct{}
 		ended := make(chan error, 1)
 		c := newEcho(0)
-		c.send = func(ctx context.Context, in []int) ([]int, []error) {
+		c.Send = func(ctx context.Context, in []int) ([]int, []error) {
 			if ctx.Value(key{}) != "value" {
 				t.Error("the caller's values are gone")
 			}
@@ -170,8 +170,8 @@ func TestCoalescerAllCallersGone(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), key{}, "value"), time.Second)
 		defer cancel()
-		if _, err := c.do(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("do = %v", err)
+		if _, err := c.Do(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Do = %v", err)
 		}
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("the request ended with %v", err)
@@ -179,12 +179,12 @@ func TestCoalescerAllCallersGone(t *testing.T) {
 	})
 }
 
-func TestCoalescerEndedContext(t *testing.T) {
+func TestGroupEndedContext(t *testing.T) {
 	e := newEcho(0)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := e.do(ctx, 1); !errors.Is(err, context.Canceled) {
-		t.Errorf("do = %v", err)
+	if _, err := e.Do(ctx, 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("Do = %v", err)
 	}
 	if e.sizes() != "" || e.dropped.Load() != 1 {
 		t.Error("sent a call whose context had ended, or kept its input")
@@ -193,11 +193,11 @@ func TestCoalescerEndedContext(t *testing.T) {
 
 // A request that is stuck delays the first who wait for it by the patience,
 // and later calls not at all.
-func TestCoalescerStuckRequest(t *testing.T) {
+func TestGroupStuckRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEcho(time.Millisecond)
-		healthy := e.send
-		e.send = func(ctx context.Context, in []int) ([]int, []error) {
+		healthy := e.Send
+		e.Send = func(ctx context.Context, in []int) ([]int, []error) {
 			if in[0] == 0 {
 				time.Sleep(time.Hour)
 			}
@@ -222,8 +222,8 @@ func TestCoalescerStuckRequest(t *testing.T) {
 	})
 }
 
-// However many are stuck, no more than maxInFlight are under way.
-func TestCoalescerStuckRequestsAreBounded(t *testing.T) {
+// However many are stuck, no more than MaxInFlight are under way.
+func TestGroupStuckRequestsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEcho(time.Hour)
 		var wg sync.WaitGroup
@@ -238,11 +238,11 @@ func TestCoalescerStuckRequestsAreBounded(t *testing.T) {
 	})
 }
 
-func TestCoalescerPanic(t *testing.T) {
+func TestGroupPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEcho(time.Millisecond)
-		healthy := e.send
-		e.send = func(ctx context.Context, in []int) ([]int, []error) {
+		healthy := e.Send
+		e.Send = func(ctx context.Context, in []int) ([]int, []error) {
 			switch in[0] {
 			case 0:
 				panic("boom")
@@ -259,11 +259,11 @@ func TestCoalescerPanic(t *testing.T) {
 					t.Errorf("recovered %q", r)
 				}
 			}()
-			e.do(t.Context(), 0)
+			e.Do(t.Context(), 0)
 		}()
 		for n := 1; n <= 2; n++ {
-			if _, err := e.do(t.Context(), n); err == nil {
-				t.Errorf("do(%d) = nil error", n)
+			if _, err := e.Do(t.Context(), n); err == nil {
+				t.Errorf("Do(%d) = nil error", n)
 			}
 		}
 		e.check(t, t.Context(), 3)
