@@ -167,7 +167,7 @@ func (r *rig) process(t *testing.T, n int) (*Manager, *mortal) {
 			t.Fatal(err)
 		}
 	})
-	m.kdf.cheap, m.cfg.Argon2id, m.rootPatience, m.saveTime = true, cheapParams, time.Millisecond, 3*time.Second
+	m.kdf.cheap, m.cfg.Argon2id, m.rootPatience, m.saveTime, m.leaderTime = true, cheapParams, time.Millisecond, 3*time.Second, 5*time.Second
 	once, err := vaultclient.New(vaultclient.Config{Client: m.cfg.Vault, MaxTries: 1})
 	if err != nil {
 		t.Fatal(err)

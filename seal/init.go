@@ -85,31 +85,37 @@ func (m *Manager) firstInit(ctx context.Context, s *sealed) (*sealed, error) {
 	defer answer.wipe()
 	keys := answer.unsealKeys(m.cfg.Threshold)
 	defer keys.wipe()
-	ready, err := m.save(ctx, s, keys)
+	ready, ours, err := m.save(ctx, s, keys)
 	if err != nil {
 		return nil, err
 	}
 	defer ready.wipeAll()
 	m.removeCandidates(ctx)
+	if !ours {
+		return m.finish(ctx, ready) // the root token is nobody's either
+	}
 	return m.setUpAs(ctx, ready, answer.RootToken)
 }
 
-// save makes the keys the record's, whatever becomes of ctx: nobody else has them.
-func (m *Manager) save(ctx context.Context, s *sealed, keys *unsealKeys) (*sealed, error) {
+// save makes the keys the record's, whatever becomes of ctx: nobody else has them. If they
+// are not Vault's in the end, it looks for those that are, which are not ours then.
+func (m *Manager) save(ctx context.Context, s *sealed, keys *unsealKeys) (ready *sealed, ours bool, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.saveTime)
 	defer cancel()
 	if err := m.putCandidate(ctx, s, keys); err != nil {
-		return nil, fmt.Errorf("%w: the unseal key could not be saved: %w", atrest.ErrInitInterrupted, err)
+		return nil, false, fmt.Errorf("%w: the unseal key could not be saved: %w", atrest.ErrInitInterrupted, err)
 	}
 	// Should two Vaults on one storage have answered, one of the keys is nobody's.
-	err := m.proveKeys(ctx, keys)
+	err = m.proveKeys(ctx, keys)
 	switch {
 	case errors.Is(err, atrest.ErrWrongUnsealKey):
-		return m.recoverInit(ctx, s)
+		ready, err = m.recoverInit(ctx, s)
+		return ready, false, err
 	case err != nil:
-		return nil, err
+		return nil, false, err
 	}
-	return m.promote(ctx, s, keys)
+	ready, err = m.promote(ctx, s, keys)
+	return ready, true, err
 }
 
 // putIntent records that a Vault is about to be initialised.

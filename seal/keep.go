@@ -171,14 +171,14 @@ func (m *Manager) report(ctx context.Context, state VaultState, err error) {
 	m.count.became(ctx, state)
 }
 
-// leaderTimeout is how long a Vault may take, once it is unsealed, to become active or
+// defaultLeaderTime is how long a Vault may take, once it is unsealed, to become active or
 // to find who is: longer than the lock of an active node that has died is honoured.
-const leaderTimeout = time.Minute
+const defaultLeaderTime = time.Minute
 
 // awaitLeader waits until Vault can serve requests: it is active, or it stands by and
 // knows the active node, to which it passes them on.
 func (m *Manager) awaitLeader(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, leaderTimeout, fmt.Errorf("%w: it is unsealed, but no node has become active within %s", atrest.ErrVaultUnavailable, leaderTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, m.leaderTime, fmt.Errorf("%w: it is unsealed, but no node has become active within %s", atrest.ErrVaultUnavailable, m.leaderTime))
 	defer cancel()
 	for {
 		state, err := m.vaultState(ctx)

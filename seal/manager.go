@@ -118,7 +118,7 @@ type Manager struct {
 	kdf       kdfCache
 	count     *counts
 
-	rootPatience, saveTime time.Duration // less in tests
+	rootPatience, saveTime, leaderTime time.Duration // less in tests
 
 	changing chan struct{} // holds a place while the installation's state is changed
 	closed   chan struct{} // closed by Close
@@ -150,7 +150,7 @@ func New(cfg Config) (*Manager, error) {
 	}
 	return &Manager{
 		count: count,
-		cfg:   cfg, log: cfg.Logger, rootPatience: defaultRootPatience, saveTime: defaultSaveTime,
+		cfg:   cfg, log: cfg.Logger, rootPatience: defaultRootPatience, saveTime: defaultSaveTime, leaderTime: defaultLeaderTime,
 		changing: make(chan struct{}, 1), closed: make(chan struct{}),
 		anonymous: client.WithToken(func() string { return "" }),
 	}, nil

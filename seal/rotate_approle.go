@@ -16,7 +16,8 @@ import (
 //
 // In order: a new secret id is made and recorded beside the old one, it is tried, it is
 // recorded alone, and all others are destroyed. A death before it is recorded alone leaves
-// the old one in use, and the next boot destroys the new one.
+// the old one in use, and the next boot destroys the new one; should that boot die as well,
+// the next rotation does.
 func (m *Manager) RotateSecretID(ctx context.Context) error {
 	return m.exclusive(ctx, "rotate secret id", func() error { return m.locked(ctx, m.rotateSecretID) })
 }
