@@ -15,8 +15,12 @@ import (
 //
 // password is the Encryption Password. It is needed on an installation's first boot,
 // on a new machine, and when the instance key or the password file has been
-// lost; else nil takes the one on disk. One that is given must open the seal
-// record, and is then kept on disk. Boot copies it.
+// lost; else none, nil or empty, takes the one on disk. One that is given must open the
+// seal record, and is then kept on disk. Boot copies it.
+//
+// With a password, and a database that has no seal record, Boot begins a new installation,
+// unless this machine has belonged to another. On a new machine of an installation that is
+// to be there, Recover does not.
 //
 // Errors: ErrPasswordMissing, which is ErrRecordMissing too where there is no installation
 // yet, ErrWrongPassword, ErrStalePassword, ErrWeakPassword,
@@ -29,7 +33,26 @@ func (m *Manager) Boot(ctx context.Context, password []byte) error {
 	return m.exclusive(ctx, "boot", func() error { return m.boot(ctx, password) })
 }
 
+// Recover is Boot on a new machine of an installation that exists, with its database and its
+// Encryption Password: where Boot would begin a new one, it returns ErrRecordMissing, and
+// changes nothing.
+func (m *Manager) Recover(ctx context.Context, password []byte) error {
+	return m.exclusive(ctx, "recover", func() error {
+		_, err := m.cfg.Records.GetRecord(ctx, sealRecordName)
+		switch {
+		case errors.Is(err, atrest.ErrNotFound):
+			return fmt.Errorf("%w: there is no installation in this database; is it the right one, and restored from a backup that has all of it?", atrest.ErrRecordMissing)
+		case err != nil:
+			return fmt.Errorf("reading the seal record: %w", err)
+		}
+		return m.boot(ctx, password)
+	})
+}
+
 func (m *Manager) boot(ctx context.Context, password []byte) error {
+	if len(password) == 0 {
+		password = nil
+	}
 	s, err := m.open(ctx, password)
 	if err != nil {
 		return err
@@ -41,7 +64,7 @@ func (m *Manager) boot(ctx context.Context, password []byte) error {
 		}
 	}
 	err = m.unseal(ctx, s)
-	if errors.Is(err, atrest.ErrRecordMissing) { // shares, which a change may have replaced since s was read
+	if errors.Is(err, errFewShares) { // a change may have replaced them since s was read
 		if now, readErr := m.reopen(ctx); readErr == nil && now != nil && now.revision != s.revision {
 			s.wipeAll()
 			s, err = now, m.unseal(ctx, now)
@@ -60,7 +83,10 @@ func (m *Manager) boot(ctx context.Context, password []byte) error {
 			return err
 		}
 	}
-	return m.login(ctx, s.appRole)
+	if err := m.login(ctx, s.appRole); err != nil {
+		return err
+	}
+	return m.repairPolicy(ctx)
 }
 
 func (s *sealed) wipeAll() {

@@ -17,7 +17,8 @@ import (
 // and all else that the policy allows, and stays so: its token is renewed, and where
 // Vault refuses it because it was revoked or has expired, the client logs in anew and
 // repeats the request. It follows changes of the AppRole's secret id. It may be used
-// until Close. Boot must have succeeded before.
+// until Close. Boot must have succeeded before. A request whose body can't be had again is
+// not repeated; the next one has the new token.
 //
 // A login that fails is not tried again at once: for up to 5 seconds, requests that it would
 // have served are refused as Vault has refused them.
@@ -132,11 +133,11 @@ func (l *loggedIn) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, errEnded
 	}
 	resp, err := l.next.RoundTrip(withToken(r, token))
-	if err != nil || resp.StatusCode != http.StatusForbidden || !repeatable(r) {
+	if err != nil || resp.StatusCode != http.StatusForbidden {
 		return resp, err
 	}
 	// Either the token has ended, or the policy does not allow this.
-	if !l.session.replaceEnded(r.Context(), token) {
+	if !l.session.replaceEnded(r.Context(), token) || !repeatable(r) {
 		return resp, nil
 	}
 	again := withToken(r, l.session.currentToken())

@@ -15,9 +15,10 @@
 // # What it defends against
 //
 // Who holds the database without the password learns the id of the
-// installation, how often the password was changed, whether set-up is done, and
-// about how long the record is. To guess the password costs one Argon2id a
-// guess. Who holds the password file without the instance key can't even guess.
+// installation, how often the password was changed, whether Vault was initialised,
+// about how long the record is, and which records of shares there are. To guess the
+// password costs one Argon2id a guess. Who holds the password file without the
+// instance key can't even guess.
 //
 // Who can write the database or the file can make opening fail, and can bring
 // back an older record or file whole. They can't make anything open that was

@@ -68,6 +68,9 @@ func (m *Manager) initialise(ctx context.Context) (*sealed, error) {
 
 // firstInit is for a Vault that is not initialised.
 func (m *Manager) firstInit(ctx context.Context, s *sealed) (*sealed, error) {
+	if err := checkShareRecords(m.cfg.ShareRecords, m.cfg.Shares, m.cfg.Threshold); err != nil {
+		return nil, err
+	}
 	s, err := m.putIntent(ctx, s)
 	if err != nil {
 		return nil, err
@@ -97,11 +100,9 @@ func (m *Manager) firstInit(ctx context.Context, s *sealed) (*sealed, error) {
 	return m.setUpAs(ctx, ready, answer.RootToken)
 }
 
-// save makes the keys the record's, whatever becomes of ctx: nobody else has them. If they
-// are not Vault's in the end, it looks for those that are, which are not ours then.
+// save makes the keys the record's. If they are not Vault's in the end, it looks for those that
+// are, which are not ours then.
 func (m *Manager) save(ctx context.Context, s *sealed, keys *unsealKeys) (ready *sealed, ours bool, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.saveTime)
-	defer cancel()
 	if err := m.putCandidate(ctx, s, keys); err != nil {
 		return nil, false, fmt.Errorf("%w: the unseal key could not be saved: %w", atrest.ErrInitInterrupted, err)
 	}
@@ -130,8 +131,11 @@ func (m *Manager) putIntent(ctx context.Context, s *sealed) (*sealed, error) {
 	return m.putCurrent(ctx, intent)
 }
 
-// putCandidate saves the keys under a name of their own.
+// putCandidate saves the keys under a name of their own, whatever becomes of ctx: nobody
+// else has them.
 func (m *Manager) putCandidate(ctx context.Context, s *sealed, keys *unsealKeys) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.saveTime)
+	defer cancel()
 	candidate := &sealed{header: s.header, payload: &payload{attempt: s.attempt, keys: keys}}
 	candidate.header.state = stateCandidate
 	password := m.currentPassword()
@@ -142,9 +146,15 @@ func (m *Manager) putCandidate(ctx context.Context, s *sealed, keys *unsealKeys)
 
 // promote makes the seal record of the intent.
 func (m *Manager) promote(ctx context.Context, s *sealed, keys *unsealKeys) (*sealed, error) {
-	ready := &sealed{revision: s.revision, header: s.header, payload: &payload{keys: keys}}
-	ready.header.state = stateReady
-	return m.putCurrent(ctx, ready)
+	header := s.header
+	header.state = stateReady
+	password := m.currentPassword()
+	defer password.wipe()
+	kept, err := m.spread(ctx, header, keys, password)
+	if err != nil {
+		return nil, err
+	}
+	return m.put(ctx, &sealed{revision: s.revision, header: header, payload: &payload{keys: kept}}, password)
 }
 
 // recoverInit is for a Vault that is initialised while the record is an intent: if
@@ -191,6 +201,12 @@ func (m *Manager) proveKeys(ctx context.Context, keys *unsealKeys) error {
 	if err != nil || was {
 		return err
 	}
+	return m.proveByRoot(ctx, keys)
+}
+
+// proveByRoot returns ErrWrongUnsealKey unless the keys are those of a Vault that is
+// unsealed, by making a root token of them, and revoking it.
+func (m *Manager) proveByRoot(ctx context.Context, keys *unsealKeys) error {
 	return m.withRoot(ctx, keys, func(context.Context, *vaultclient.Client) error { return nil })
 }
 
@@ -228,8 +244,9 @@ func (m *Manager) openCandidate(ctx context.Context, name string) (*unsealKeys, 
 	return p.keys, nil
 }
 
-// removeCandidates removes what has served. What stays does no harm: it is sealed
-// like the record, and looked at by nobody once that is there.
+// removeCandidates removes what has served, once the record's key has been proven to be Vault's.
+// What stays holds the whole unseal key under the password of that time: whatever proves the key
+// again tries again.
 func (m *Manager) removeCandidates(ctx context.Context) {
 	names, err := m.candidates(ctx)
 	for _, name := range names {

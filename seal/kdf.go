@@ -13,7 +13,8 @@ import (
 // fields are "number of passes t", "memory size m" and "degree of parallelism p".
 //
 // A zero field stands for the default. What is asked for must be at least what
-// OWASP's Password Storage Cheat Sheet recommends as a minimum.
+// OWASP's Password Storage Cheat Sheet recommends as a minimum, and Passes times
+// MemoryKiB at most 4194304: four passes over 1 GiB, or 16 over 256 MiB.
 type Argon2id struct {
 	Passes    uint32 // 2 to 16, 3 by default
 	MemoryKiB uint32 // in units of 1024 bytes: 19456 to 1048576 (1 GiB), 65536 (64 MiB) by default
@@ -65,18 +66,18 @@ func (a Argon2id) readable() bool {
 // check returns an error unless a writer may use this.
 func (a Argon2id) check() error {
 	if a.Passes < minPasses || a.MemoryKiB < minMemoryKiB {
-		return fmt.Errorf("seal: Argon2id with %d passes over %d KiB is too cheap: at least %d passes over %d KiB",
+		return fmt.Errorf("Argon2id with %d passes over %d KiB is too cheap: at least %d passes over %d KiB",
 			a.Passes, a.MemoryKiB, minPasses, minMemoryKiB)
 	}
 	if !a.readable() {
-		return fmt.Errorf("seal: Argon2id with %d passes over %d KiB in %d lanes is not within its bounds: at most %d passes, %d KiB, %d lanes, and %d KiB over all passes",
+		return fmt.Errorf("Argon2id with %d passes over %d KiB in %d lanes is not within its bounds: at most %d passes, %d KiB, %d lanes, and %d KiB over all passes",
 			a.Passes, a.MemoryKiB, a.Lanes, maxPasses, maxMemoryKiB, maxLanes, maxWorkKiB)
 	}
 	return nil
 }
 
 // errUnreadable never reaches a caller: parse and seal check before.
-var errUnreadable = errors.New("seal: Argon2id parameters out of bounds")
+var errUnreadable = errors.New("Argon2id parameters out of bounds")
 
 // cachedKeys is how many a kdfCache holds: the key of the present password, and
 // that of the next one while it is being changed, each as it was and as rewritten.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/atrest/atrest"
+	"github.com/atrest/atrest/backend/memory"
 )
 
 func TestArgon2Bounds(t *testing.T) {
@@ -43,6 +44,23 @@ func TestArgon2Bounds(t *testing.T) {
 	}
 	if a := (Argon2id{5, 32768, 2}); a.withDefaults() != a {
 		t.Error("defaults replace what was set")
+	}
+}
+
+// New says once whose error it is, and what the bound is.
+func TestArgon2BoundsInNew(t *testing.T) {
+	for params, want := range map[Argon2id]string{
+		{Passes: 16, MemoryKiB: 1 << 20}: "at most 16 passes, 1048576 KiB, 16 lanes, and 4194304 KiB over all passes",
+		{Passes: 1}:                      "too cheap",
+	} {
+		client, err := apiClient(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = New(Config{Vault: client, Records: memory.NewRecords(), InstanceKey: fixedKey(1), PasswordFile: "password", Argon2id: params})
+		if err == nil || !strings.HasPrefix(err.Error(), "seal: Argon2id with ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v", params, err)
+		}
 	}
 }
 

@@ -176,15 +176,14 @@ func (m *Manager) report(ctx context.Context, state VaultState, err error) {
 const defaultLeaderTime = time.Minute
 
 // awaitLeader waits until Vault can serve requests: it is active, or it stands by and
-// knows the active node, to which it passes them on.
+// passes them on to the active node.
 func (m *Manager) awaitLeader(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, m.leaderTime, fmt.Errorf("%w: it is unsealed, but no node has become active within %s", atrest.ErrVaultUnavailable, m.leaderTime))
+	ctx, cancel := context.WithTimeoutCause(ctx, m.leaderTime, fmt.Errorf("%w: it is unsealed, but no node that is active has answered within %s", atrest.ErrVaultUnavailable, m.leaderTime))
 	defer cancel()
 	for {
 		state, err := m.vaultState(ctx)
 		if err == nil && state == VaultStandby {
-			var known bool
-			if known, err = m.knowsLeader(ctx); err == nil && known {
+			if err = m.forwards(ctx); err == nil {
 				return nil
 			}
 		}
@@ -200,10 +199,15 @@ func (m *Manager) awaitLeader(ctx context.Context) error {
 	}
 }
 
-func (m *Manager) knowsLeader(ctx context.Context) (bool, error) {
-	type leader struct {
-		Address string `json:"leader_address"`
+// forwards returns nil if a Vault that stands by gets an answer from the active one. That it knows
+// of one is not enough: it does, for some 15 seconds, also of one that has died. The
+// request is one that needs a token, and has none: the refusal is the answer.
+func (m *Manager) forwards(ctx context.Context) error {
+	_, _, err := vaultclient.Do[struct{}](ctx, m.anonymous, vaultclient.Request{
+		Method: http.MethodGet, Path: "auth/token/lookup-self", Once: true, Timeout: keepTimeout,
+	})
+	if _, refused := errors.AsType[*vaultclient.RefusedError](err); refused || errors.Is(err, atrest.ErrPermission) {
+		return nil
 	}
-	l, _, err := vaultclient.Do[leader](ctx, m.anonymous, vaultclient.Request{Method: http.MethodGet, Path: "sys/leader"})
-	return l != nil && l.Address != "", err
+	return err
 }

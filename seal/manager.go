@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,13 +50,17 @@ type Config struct {
 	// only with ShareRecords.
 	Shares, Threshold int
 
-	// ShareRecords, if any, keep the shares in records of their own, one each: the
-	// first share in the first of these, the second in the second, and from the beginning
-	// again. They may be different databases: Threshold shares have to be found to unseal
-	// Vault, and all others may be lost or out of reach. Each is sealed under the password.
-	// Default: all shares are in the seal record. What is changed here comes into effect with
-	// the next Rekey or ChangePassword; all nodes must have it.
-	ShareRecords []backend.Records
+	// ShareRecords, if any, keep the shares in records of their own, one each, sealed under
+	// the password: the first share in the first of these, and so on. Have as many
+	// databases as shares: Threshold of them have to be there to unseal Vault, and the
+	// others may be lost or out of reach. With one alone, all shares are there. Default: the
+	// shares are in the seal record.
+	//
+	// A change comes into effect with the next Rekey or ChangePassword, which write the
+	// shares anew, and before which all nodes must have it. Until then FormerShareRecords
+	// say where else to look. A copy of an installation, such as for tests, must not have
+	// the databases of the original here: its changes would remove that one's shares.
+	ShareRecords, FormerShareRecords []backend.Records
 
 	// Argon2id is what it costs to try a password. Default: 64 MiB, 3 passes, 4 lanes.
 	Argon2id Argon2id
@@ -105,7 +110,10 @@ func (c Config) withDefaults() (Config, error) {
 	case c.KeepInterval < 0:
 		return c, fmt.Errorf("Config.KeepInterval is negative: %s", c.KeepInterval)
 	}
-	return c, errors.Join(checkShares(c.Shares, c.Threshold), c.Argon2id.check())
+	if slices.Contains(c.FormerShareRecords, nil) {
+		return c, errors.New("Config.FormerShareRecords has a nil")
+	}
+	return c, errors.Join(checkShares(c.Shares, c.Threshold), checkShareRecords(c.ShareRecords, 0, 1), c.Argon2id.check())
 }
 
 // A Manager looks after the internal Vault of one node: it initialises and unseals it,
@@ -118,7 +126,7 @@ type Manager struct {
 	kdf       kdfCache
 	count     *counts
 
-	rootPatience, saveTime, leaderTime time.Duration // less in tests
+	rootPatience, saveTime, leaderTime, shareTime time.Duration // less in tests
 
 	changing chan struct{} // holds a place while the installation's state is changed
 	closed   chan struct{} // closed by Close
@@ -150,7 +158,7 @@ func New(cfg Config) (*Manager, error) {
 	}
 	return &Manager{
 		count: count,
-		cfg:   cfg, log: cfg.Logger, rootPatience: defaultRootPatience, saveTime: defaultSaveTime, leaderTime: defaultLeaderTime,
+		cfg:   cfg, log: cfg.Logger, rootPatience: defaultRootPatience, saveTime: defaultSaveTime, leaderTime: defaultLeaderTime, shareTime: defaultShareTime,
 		changing: make(chan struct{}, 1), closed: make(chan struct{}),
 		anonymous: client.WithToken(func() string { return "" }),
 	}, nil
@@ -209,10 +217,13 @@ func (m *Manager) exclusive(ctx context.Context, what string, f func() error) er
 	if err == nil {
 		err = f()
 	}
-	if err != nil {
-		return fmt.Errorf("seal: %s: %w", what, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if advice := advice(err); advice != "" {
+		return fmt.Errorf("seal: %s: %w; %s", what, err, advice)
+	}
+	return fmt.Errorf("seal: %s: %w", what, err)
 }
 
 // withToken returns a client that sends this token.

@@ -28,6 +28,7 @@ const nodesVariable = "ATREST_TEST_NODES"
 
 // A node is a machine with a Vault of its own on the database of all.
 type node struct {
+	dir     string
 	server  *vaultserver.Server
 	manager *seal.Manager
 }
@@ -81,7 +82,7 @@ func newNode(t *testing.T, database string) *node {
 		t.Fatal(err)
 	}
 	t.Cleanup(manager.Close)
-	return &node{server, manager}
+	return &node{dir, server, manager}
 }
 
 // service wraps a data key by the node's own Vault.

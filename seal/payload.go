@@ -22,12 +22,13 @@ type payload struct {
 
 // unsealKeys are the shares of Vault's unseal key and how many of them it takes. The shares
 // are in the record itself, or, if set is there, in count records of their own: then shares
-// are those that have been gathered.
+// are those that have been gathered, and header is that of the record that names the set.
 type unsealKeys struct {
 	threshold int
 	shares    []*secret
 	set       setID
 	count     int
+	header    *recordHeader
 }
 
 // A share is one of a set, numbered from 1.

@@ -183,15 +183,21 @@ func TestDirectories(t *testing.T) {
 func TestRemedies(t *testing.T) {
 	dir := privateDir(t)
 	path := filepath.Join(dir, "key")
-	mustWrite(t, path, keyText, 0o644)
-	_, err := KeyFile(path).InstanceKey(t.Context())
-	if err == nil || !strings.Contains(err.Error(), `chmod 0400 "`+path+`"`) {
-		t.Errorf("%v", err)
+	for mode, want := range map[os.FileMode]string{0o644: "0600", 0o444: "0400", 0o700 | os.ModeSetuid: "0600", 0o004: "0400"} {
+		mustWrite(t, path, keyText, mode)
+		_, err := KeyFile(path).InstanceKey(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "chmod "+want+` "`+path+`"`) {
+			t.Errorf("%v", err)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
 	}
+	mustWrite(t, path, keyText, 0o400)
 	if err := os.Symlink("key", filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
-	_, err = KeyFile(filepath.Join(dir, "link")).InstanceKey(t.Context())
+	_, err := KeyFile(filepath.Join(dir, "link")).InstanceKey(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "symbolic link: name the file itself") {
 		t.Errorf("%v", err)
 	}

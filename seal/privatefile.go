@@ -91,7 +91,8 @@ func checkPrivate(info fs.FileInfo, path string, who reader) error {
 	case !trustedOwner(info):
 		return fmt.Errorf("%w: %q belongs neither to this user nor to root: chown it to the user that runs this program", atrest.ErrUnsafePermissions, path)
 	case hasModes && mode&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky|0o077&^fs.FileMode(who)) != 0:
-		return fmt.Errorf("%w: %q has mode %v: chmod 0400 %q", atrest.ErrUnsafePermissions, path, mode, path)
+		// What the owner may do is right as it is: 0400 for a key, 0600 for a password file.
+		return fmt.Errorf("%w: %q has mode %v: chmod %#04o %q", atrest.ErrUnsafePermissions, path, mode, mode.Perm()&0o600|0o400, path)
 	}
 	return nil
 }

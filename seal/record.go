@@ -119,6 +119,11 @@ func (r *record) open(k *kdfCache, password *secret) (*payload, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal record: contents: %w", err)
 	}
+	for _, keys := range []*unsealKeys{p.keys, p.pending} {
+		if keys != nil && keys.set != "" {
+			keys.header = &r.recordHeader
+		}
+	}
 	return p, nil
 }
 

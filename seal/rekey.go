@@ -40,6 +40,10 @@ type rekeyState struct {
 }
 
 func (m *Manager) rekey(ctx context.Context, s *sealed, shares, threshold int) error {
+	if err := checkShareRecords(m.cfg.ShareRecords, shares, threshold); err != nil {
+		return err
+	}
+	stored := m.listShares(ctx)
 	made, err := m.newUnsealKey(ctx, s.keys, shares, threshold)
 	if err != nil {
 		return err
@@ -50,7 +54,11 @@ func (m *Manager) rekey(ctx context.Context, s *sealed, shares, threshold int) e
 	defer next.wipe()
 	password := m.currentPassword()
 	defer password.wipe()
-	pending, err := m.put(ctx, &sealed{s.revision, s.header, &payload{keys: s.keys, pending: next, appRole: s.appRole, nextAppRole: s.nextAppRole}}, password)
+	kept, err := m.spread(ctx, s.header, next, password)
+	if err != nil {
+		return errors.Join(err, m.cancelRekey(context.WithoutCancel(ctx)))
+	}
+	pending, err := m.put(ctx, &sealed{s.revision, s.header, &payload{keys: s.keys, pending: kept, appRole: s.appRole, nextAppRole: s.nextAppRole}}, password)
 	if err != nil {
 		return err
 	}
@@ -59,11 +67,14 @@ func (m *Manager) rekey(ctx context.Context, s *sealed, shares, threshold int) e
 		return err // both stay recorded, and the next operation finds out which it is
 	}
 	done, err := m.put(ctx, pending.withKeys(pending.pending), password)
-	done.wipeAll()
-	if err == nil {
-		m.log.InfoContext(ctx, "vault has a new unseal key", "shares", shares, "threshold", threshold)
+	if err != nil {
+		return err
 	}
-	return err
+	defer done.wipeAll()
+	m.log.InfoContext(ctx, "vault has a new unseal key", "shares", shares, "threshold", threshold)
+	m.sweepShares(ctx, stored, s.header.install, done.keys, s.keys)
+	m.removeCandidates(ctx)
+	return nil
 }
 
 // verifyAll gives Vault the shares of the key that it has made, and returns nil once it
@@ -169,17 +180,19 @@ func (m *Manager) settleKeys(ctx context.Context, s *sealed) (*sealed, error) {
 	}
 	password := m.currentPassword()
 	defer password.wipe()
+	var failed error
 	for _, keys := range []*unsealKeys{s.pending, s.keys} {
-		err := m.withRoot(ctx, keys, func(context.Context, *vaultclient.Client) error { return nil })
-		if errors.Is(err, atrest.ErrWrongUnsealKey) {
-			continue
+		err := m.proveByRoot(ctx, keys)
+		if err == nil {
+			return m.put(ctx, s.withKeys(keys), password)
 		}
-		if err != nil {
+		// One that can't be read may be Vault's, or be of no use: the other tells.
+		if !errors.Is(err, atrest.ErrWrongUnsealKey) && !errors.Is(err, errFewShares) {
 			return nil, err
 		}
-		return m.put(ctx, s.withKeys(keys), password)
+		failed = errors.Join(failed, err)
 	}
-	return nil, fmt.Errorf("neither the unseal key in the record nor the one of an unfinished rekey: %w", atrest.ErrWrongUnsealKey)
+	return nil, fmt.Errorf("neither the unseal key in the record nor the one of an unfinished rekey: %w", failed)
 }
 
 // checkShares says which shares Vault takes.

@@ -6,6 +6,18 @@ import (
 	"github.com/atrest/atrest"
 )
 
+// What to do, where more than one place says so.
+const (
+	newInstanceKey  = "put the instance key back; a new machine, or one that has lost it, gets another (CreateKeyFile) and boots with the Encryption Password"
+	presentPassword = "give the present Encryption Password to Adopt"
+	rightPassword   = "give the right Encryption Password to Adopt; if the record was restored from a backup, that of its time"
+	oneTime         = "restore Vault's storage and the seal record from backups of one time"
+	restoreRecord   = "restore the seal record from a backup"
+	stillServes     = "; Vault still serves, and must not be restarted before this is repaired"
+	findShares      = "see whether Config.ShareRecords and Config.FormerShareRecords name all the databases that hold shares; if shares are lost, restore them, with the seal record of the same time, from a backup"
+	newPasswordFile = "boot with the Encryption Password, which writes the password file anew"
+)
+
 // remedies say what to do, by link and error. The first that matches counts; an error nil
 // matches all.
 var remedies = []struct {
@@ -13,29 +25,30 @@ var remedies = []struct {
 	err    error
 	remedy string
 }{
-	{LinkInstanceKey, atrest.ErrUnsafePermissions, "make the key file readable by its owner alone (chmod 0400); if others may have read it, change it (ChangeInstanceKey)"},
-	{LinkInstanceKey, atrest.ErrInstanceKeyMissing, "put the instance key back; if it is lost, make another (CreateKeyFile) and boot with the Encryption Password"},
-	{LinkInstanceKey, nil, "put the right instance key back, or make another (CreateKeyFile) and boot with the Encryption Password"},
+	{LinkInstanceKey, atrest.ErrUnsafePermissions, "if others may have read it, change it afterwards (ChangeInstanceKey)"},
+	{LinkInstanceKey, nil, newInstanceKey},
 	{LinkPasswordFile, atrest.ErrPasswordMissing, "boot with the Encryption Password"},
-	{LinkPasswordFile, atrest.ErrUnsafePermissions, "make the password file its owner's alone (chmod 0600)"},
-	{LinkPasswordFile, nil, "put the right instance key back, or boot with the Encryption Password, which writes the file anew"},
-	{LinkRecord, atrest.ErrRecordMissing, "see whether this is the right database; if so, restore the seal record from a backup; on a new installation, boot"},
-	{LinkRecord, atrest.ErrCorruptRecord, "restore the seal record from a backup"},
-	{LinkRecord, atrest.ErrTampered, "restore the seal record from a backup"},
+	{LinkPasswordFile, atrest.ErrUnsafePermissions, "if others may have read the instance key too, change the password afterwards (ChangePassword)"},
+	{LinkPasswordFile, atrest.ErrWrongInstanceKey, "put the right instance key back, or " + newPasswordFile},
+	{LinkPasswordFile, atrest.ErrCorruptRecord, newPasswordFile},
+	{LinkPasswordFile, nil, "see to the disk; if the password file is lost, " + newPasswordFile},
+	{LinkRecord, atrest.ErrRecordMissing, "see whether this is the right database; if so, " + restoreRecord + "; on a new installation, boot"},
+	{LinkRecord, atrest.ErrCorruptRecord, restoreRecord},
+	{LinkRecord, atrest.ErrTampered, restoreRecord},
 	{LinkRecord, nil, "see to the database"},
 	{LinkPassword, atrest.ErrOtherInstallation, "see whether this is the right database; a machine that changes over to another installation needs its password file removed"},
-	{LinkPassword, atrest.ErrStalePassword, "give the present Encryption Password to Adopt"},
-	{LinkPassword, atrest.ErrCorruptRecord, "restore the seal record from a backup"},
-	{LinkPassword, nil, "give the right Encryption Password to Adopt; if the record was restored from a backup, that of its time"},
-	{LinkShares, atrest.ErrRecordMissing, "see whether Config.ShareRecords names all the databases that hold shares; if shares are lost, restore them, with the seal record of the same time, from a backup"},
-	{LinkShares, nil, "see to the databases in Config.ShareRecords; a share that is damaged must come from a backup"},
+	{LinkPassword, atrest.ErrStalePassword, presentPassword},
+	{LinkPassword, atrest.ErrCorruptRecord, restoreRecord},
+	{LinkPassword, nil, rightPassword},
+	{LinkShares, atrest.ErrRecordMissing, findShares},
+	{LinkShares, nil, "see to the databases that hold shares; one that is damaged must come from a backup"},
 	{LinkVault, nil, "start Vault, and see whether its address and its certificate are right"},
 	{LinkUnsealed, atrest.ErrInitInterrupted, "call ResetInterrupted"},
-	{LinkUnsealed, atrest.ErrWrongUnsealKey, "restore Vault's storage and the seal record from backups of one time"},
+	{LinkUnsealed, atrest.ErrWrongUnsealKey, oneTime},
 	{LinkUnsealed, nil, "boot, or let KeepUnsealed run"},
 	{LinkSetUp, nil, "boot"},
 	{LinkLogin, nil, "boot; if that does not help, change the secret id (RotateSecretID)"},
-	{LinkPolicy, nil, "write the policy that Policy returns"},
+	{LinkPolicy, nil, "boot, which writes the policy anew, or write the one that Policy returns"},
 	{LinkTransitKey, atrest.ErrKeyNotFound, "see whether Config.Mount and Config.Key are right; if the key is lost, restore Vault's storage from a backup"},
 	{LinkTransitKey, atrest.ErrKeyNotDerived, "use a key that was created with derived=true, under another name"},
 	{LinkTransitKey, nil, "see to Vault"},
@@ -48,4 +61,31 @@ func remedy(link Link, err error) string {
 		}
 	}
 	return "see to it"
+}
+
+// advices are remedies for where no link is at hand. The first that matches counts. Errors
+// that say themselves what to do have an empty one, or none.
+var advices = []struct {
+	err    error
+	advice string
+}{
+	{atrest.ErrUnsafePermissions, ""},
+	{errFewShares, findShares},
+	{atrest.ErrInstanceKeyMissing, newInstanceKey},
+	{atrest.ErrWrongInstanceKey, "put the right instance key back, or " + newPasswordFile},
+	{atrest.ErrStalePassword, presentPassword},
+	{atrest.ErrWrongPassword, rightPassword},
+	{atrest.ErrCorruptRecord, "for a password file, " + newPasswordFile + "; a record must come from a backup"},
+	{atrest.ErrWrongUnsealKey, oneTime},
+}
+
+// advice says what to do about the error of a Boot; "" if the error says it itself, or
+// nothing is known.
+func advice(err error) string {
+	for _, a := range advices {
+		if errors.Is(err, a.err) {
+			return a.advice
+		}
+	}
+	return ""
 }

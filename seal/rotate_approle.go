@@ -2,7 +2,9 @@ package seal
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/atrest/atrest/internal/vaultclient"
 
@@ -28,6 +30,11 @@ func (m *Manager) rotateSecretID(ctx context.Context, s *sealed) error {
 	}
 	return m.withRoot(ctx, s.keys, func(ctx context.Context, root *vaultclient.Client) error {
 		role, err := m.newSecretID(ctx, root)
+		if isMissing(err) { // the role itself, or its engine
+			if err = errors.Join(m.enableAppRole(ctx, root), m.writePolicy(ctx, root), m.writeRole(ctx, root)); err == nil {
+				role, err = m.newSecretID(ctx, root)
+			}
+		}
 		if err != nil {
 			return err
 		}
@@ -45,8 +52,15 @@ func (m *Manager) rotateSecretID(ctx context.Context, s *sealed) error {
 			return err
 		}
 		defer alone.wipeAll()
+		m.removeCandidates(ctx) // the root token has proven the key
 		return m.destroyOtherSecretIDs(ctx, root, string(alone.appRole.accessor.bytes()))
 	})
+}
+
+// isMissing reports whether Vault has nothing at a path.
+func isMissing(err error) bool {
+	refused, ok := errors.AsType[*vaultclient.RefusedError](err)
+	return errors.Is(err, vaultclient.ErrNotFound) || ok && refused.Status == http.StatusNotFound
 }
 
 // withAppRole is s with this AppRole alone.

@@ -42,14 +42,18 @@ func (m *Manager) changePassword(ctx context.Context, password []byte) error {
 		if err := m.writeLocal(ctx, f); err != nil {
 			return err
 		}
+		stored := m.listShares(ctx)
+		header := s.header
+		header.generation++
+		header.salt, header.params = newSalt(), m.cfg.Argon2id
 		keys, err := m.within(ctx, s.keys)
+		if err == nil {
+			keys, err = m.spread(ctx, header, keys, next)
+		}
 		if err != nil {
 			return err
 		}
-		under := &sealed{s.revision, s.header, &payload{keys: keys, appRole: s.appRole, nextAppRole: s.nextAppRole}}
-		under.header.generation++
-		under.header.salt, under.header.params = newSalt(), m.cfg.Argon2id
-		done, err := m.put(ctx, under, next)
+		done, err := m.put(ctx, &sealed{s.revision, header, &payload{keys: keys, appRole: s.appRole, nextAppRole: s.nextAppRole}}, next)
 		if err != nil {
 			// The record may be under the new one, or come to be. Both stay on disk, and
 			// the next boot finds out.
@@ -58,8 +62,31 @@ func (m *Manager) changePassword(ctx context.Context, password []byte) error {
 		defer done.wipeAll()
 		m.setPassword(next, done.header.generation)
 		m.log.InfoContext(ctx, "the encryption password was changed", "generation", done.header.generation)
-		return m.writeLocal(ctx, &passwordFile{install: done.header.install, generation: done.header.generation, password: next})
+		if err := m.writeLocal(ctx, &passwordFile{install: done.header.install, generation: done.header.generation, password: next}); err != nil {
+			return err
+		}
+		return m.forgetOld(ctx, stored, done, s.keys)
 	})
+}
+
+// forgetOld removes what only the old password opens: candidates, and shares but for those
+// that the record named before. It proves the key before, and does not if there is nothing to
+// remove.
+func (m *Manager) forgetOld(ctx context.Context, stored []storedShare, done *sealed, before *unsealKeys) error {
+	left, err := m.candidates(ctx)
+	if err != nil {
+		return err
+	}
+	if len(left) == 0 && len(stored) == 0 {
+		return nil
+	}
+	if err := m.proveByRoot(ctx, done.keys); err != nil {
+		m.log.WarnContext(ctx, "what the old password opens stays until the next change, for the unseal key could not be proven", "error", err)
+		return nil
+	}
+	m.sweepShares(ctx, stored, done.header.install, done.keys, before)
+	m.removeCandidates(ctx)
+	return nil
 }
 
 // Adopt takes the installation's password after another node has changed it, or on

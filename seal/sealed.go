@@ -30,23 +30,8 @@ type sealed struct {
 // put replaces what is there, of s's revision, by s's header and payload, and reads
 // it back: what is returned was opened from the record as it is stored. The salt
 // is that of before, so that no new key has to be computed; it changes with the
-// password. Shares that are to be in records of their own are written before, and those
-// that are not needed any more removed afterwards.
+// password.
 func (m *Manager) put(ctx context.Context, s *sealed, password *secret) (*sealed, error) {
-	shares := m.listShares(ctx, s)
-	s, err := m.spread(ctx, s, password)
-	if err != nil {
-		return nil, err
-	}
-	done, err := m.replace(ctx, s, password)
-	if err == nil {
-		m.removeShares(ctx, shares, done.payload)
-	}
-	return done, err
-}
-
-// replace is put for what the seal record itself holds.
-func (m *Manager) replace(ctx context.Context, s *sealed, password *secret) (*sealed, error) {
 	revision, err := m.store(ctx, sealRecordName, s, password)
 	if err != nil {
 		return nil, fmt.Errorf("writing the seal record: %w", err)

@@ -222,6 +222,27 @@ func (m *Manager) write(ctx context.Context, c *vaultclient.Client, path string,
 	return nil
 }
 
+// repairPolicy writes the policy, and the role that it is for, anew if the service may not do
+// what it has to.
+func (m *Manager) repairPolicy(ctx context.Context) error {
+	needed := capabilitiesOf(m.cfg.Mount, m.cfg.Key, false)
+	service := m.anonymous.WithToken(m.session.currentToken)
+	err := checkCapabilities(ctx, service, needed)
+	if !errors.Is(err, atrest.ErrPermission) {
+		return err
+	}
+	m.log.WarnContext(ctx, "the policy of the service is written anew", "error", err)
+	err = m.locked(ctx, func(ctx context.Context, s *sealed) error {
+		return m.withRoot(ctx, s.keys, func(ctx context.Context, root *vaultclient.Client) error {
+			return errors.Join(m.writePolicy(ctx, root), m.writeRole(ctx, root))
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return checkCapabilities(ctx, service, needed)
+}
+
 // finish sets Vault up after a run that died before it had done so. What was begun
 // of other changes has been settled or is of no use: it is dropped.
 func (m *Manager) finish(ctx context.Context, s *sealed) (*sealed, error) {
@@ -249,6 +270,7 @@ func (m *Manager) setUpAs(ctx context.Context, s *sealed, token []byte) (done *s
 		if done, err = m.putCurrent(ctx, ready); err != nil {
 			return err
 		}
+		m.removeCandidates(ctx) // the root token has proven the key
 		return m.destroyOtherSecretIDs(ctx, root, string(done.appRole.accessor.bytes()))
 	})
 	if err != nil {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/atrest/atrest"
 	"github.com/atrest/atrest/backend"
@@ -17,91 +20,163 @@ func shareName(set setID, number int) string {
 	return fmt.Sprintf("%s%s-%03d", sharePrefix, set, number)
 }
 
-// spread returns s with the keys that it holds itself put into records of their own, if
-// Config.ShareRecords asks for it. They form a set that nobody else writes, and are read
-// back. The seal record does not name the set yet: who dies here leaves one that nobody
-// needs, and the next put removes it.
-func (m *Manager) spread(ctx context.Context, s *sealed, password *secret) (*sealed, error) {
-	if len(m.cfg.ShareRecords) == 0 || s.header.state != stateReady {
-		return s, nil
-	}
-	p := *s.payload
-	for _, keys := range []**unsealKeys{&p.keys, &p.pending} {
-		if *keys == nil || (*keys).set != "" {
-			continue
-		}
-		set, err := m.putShares(ctx, s.header, *keys, password)
-		if err != nil {
-			return nil, err
-		}
-		*keys = &unsealKeys{threshold: (*keys).threshold, set: set, count: len((*keys).shares)}
-	}
-	return &sealed{s.revision, s.header, &p}, nil
+// defaultShareTime is how long one of the databases that hold shares may take for one call: the
+// others are there for when it does not answer.
+const defaultShareTime = 5 * time.Second
+
+// A shareStore is one of the databases, with a limit on the time of each call.
+type shareStore struct {
+	records backend.Records
+	name    string // in errors
+	limit   time.Duration
 }
 
-func (m *Manager) putShares(ctx context.Context, header recordHeader, keys *unsealKeys, password *secret) (setID, error) {
-	header.state = stateShare
+func (s shareStore) get(ctx context.Context, name string) (backend.Record, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.limit, fmt.Errorf("%w: no answer within %v", atrest.ErrUnavailable, s.limit))
+	defer cancel()
+	r, err := s.records.GetRecord(ctx, name)
+	return r, timedOut(ctx, err)
+}
+
+func (s shareStore) put(ctx context.Context, name string, data []byte) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.limit, fmt.Errorf("%w: no answer within %v", atrest.ErrUnavailable, s.limit))
+	defer cancel()
+	_, err := s.records.PutRecord(ctx, name, data, "")
+	return timedOut(ctx, err)
+}
+
+// timedOut says whose time it was that was over: the call's or the database's.
+func timedOut(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// shareStores are where shares are, or may be: those that are in use, and the former ones.
+func (m *Manager) shareStores() (all []shareStore) {
+	for i, records := range m.cfg.ShareRecords {
+		all = append(all, shareStore{records, fmt.Sprintf("ShareRecords[%d]", i), m.shareTime})
+	}
+	for i, records := range m.cfg.FormerShareRecords {
+		all = append(all, shareStore{records, fmt.Sprintf("FormerShareRecords[%d]", i), m.shareTime})
+	}
+	return all
+}
+
+// checkShareRecords refuses what would make a single database as good as all of them.
+func checkShareRecords(records []backend.Records, shares, threshold int) error {
+	for i, r := range records {
+		switch {
+		case r == nil:
+			return fmt.Errorf("Config.ShareRecords[%d] is nil", i)
+		case reflect.TypeOf(r).Comparable() && slices.Index(records, r) < i:
+			return fmt.Errorf("%w: Config.ShareRecords names one database twice", atrest.ErrUnsupported)
+		}
+	}
+	if n := len(records); n > 1 && (shares+n-1)/n >= threshold {
+		return fmt.Errorf("%w: %d shares in %d databases, so that one of these has %d, which are enough to unseal Vault by themselves, and without which it can't be: have as many databases as shares, or one",
+			atrest.ErrUnsupported, shares, n, (shares+n-1)/n)
+	}
+	return nil
+}
+
+// spread returns keys as they are to be in the seal record: as they are, or, if
+// Config.ShareRecords says so, as the name of a set of records that now hold the shares. Nobody
+// else writes that set. It has been read back; but nothing names it yet, so that who dies
+// here leaves a set that sweepShares will find.
+func (m *Manager) spread(ctx context.Context, header recordHeader, keys *unsealKeys, password *secret) (*unsealKeys, error) {
+	if len(m.cfg.ShareRecords) == 0 {
+		return keys, nil
+	}
+	if err := checkShareRecords(m.cfg.ShareRecords, len(keys.shares), keys.threshold); err != nil {
+		return nil, err
+	}
 	set := newAttemptID()
 	for i, value := range keys.shares {
-		number := i + 1
-		data, err := sealRecord(&m.kdf, header, &payload{share: &share{set, number, value}}, password)
-		if err != nil {
-			return "", err
-		}
-		if _, err := m.shareRecords(number)[0].PutRecord(ctx, shareName(set, number), data, ""); err != nil {
-			return "", fmt.Errorf("writing share %d of the unseal key: %w", number, err)
-		}
-		again, err := m.readShare(ctx, set, number, password)
-		if err == nil && !again.equal(value) {
-			err = atrest.ErrConflict
-		}
-		again.wipe()
-		if err != nil {
-			return "", fmt.Errorf("reading back share %d of the unseal key: %w", number, err)
+		store := m.shareStores()[i%len(m.cfg.ShareRecords)]
+		if err := m.putShare(ctx, store, header, &share{set, i + 1, value}, password); err != nil {
+			return nil, fmt.Errorf("writing share %d of the unseal key to %s: %w", i+1, store.name, err)
 		}
 	}
-	return set, nil
+	return &unsealKeys{threshold: keys.threshold, set: set, count: len(keys.shares), header: &header}, nil
 }
 
-// shareRecords are where a share may be: first where it belongs, then, should the order of
-// Config.ShareRecords have been another, the others.
-func (m *Manager) shareRecords(number int) []backend.Records {
-	at := (number - 1) % len(m.cfg.ShareRecords)
-	return append(append([]backend.Records{}, m.cfg.ShareRecords[at:]...), m.cfg.ShareRecords[:at]...)
-}
-
-func (m *Manager) readShare(ctx context.Context, set setID, number int, password *secret) (*secret, error) {
-	var failed error
-	for _, records := range m.shareRecords(number) {
-		stored, err := records.GetRecord(ctx, shareName(set, number))
-		if err == nil {
-			return m.openShare(stored.Data, set, number, password)
-		}
-		if !errors.Is(err, atrest.ErrNotFound) {
-			failed = errors.Join(failed, err)
-		}
+func (m *Manager) putShare(ctx context.Context, store shareStore, header recordHeader, s *share, password *secret) error {
+	header.state = stateShare
+	data, err := sealRecord(&m.kdf, header, &payload{share: s}, password)
+	if err != nil {
+		return err
 	}
-	if failed == nil {
-		failed = fmt.Errorf("%w: %s", atrest.ErrRecordMissing, shareName(set, number))
+	if err := store.put(ctx, shareName(s.set, s.number), data); err != nil {
+		return err
 	}
-	return nil, failed
+	stored, err := store.get(ctx, shareName(s.set, s.number))
+	if err != nil {
+		return err
+	}
+	again, err := m.openShare(stored.Data, &header, s.set, s.number, password)
+	defer again.wipe()
+	if err == nil && !again.equal(s.value) {
+		err = atrest.ErrConflict
+	}
+	return err
 }
 
-func (m *Manager) openShare(data []byte, set setID, number int, password *secret) (*secret, error) {
+// openShare opens a record that is to hold a share of the set that a record with this header
+// names. Both are written with the same header, so that one with another is refused
+// before anything is computed of what it says.
+func (m *Manager) openShare(data []byte, header *recordHeader, set setID, number int, password *secret) (*secret, error) {
 	r, err := parseRecord(data)
 	if err != nil {
 		return nil, err
+	}
+	want := *header
+	want.state = stateShare
+	if r.recordHeader != want {
+		return nil, fmt.Errorf("%w: not of this seal record", atrest.ErrCorruptRecord)
 	}
 	p, err := r.open(&m.kdf, password)
 	if err != nil {
 		return nil, err
 	}
-	if p.share == nil || p.share.set != set || p.share.number != number {
+	if p.share.set != set || p.share.number != number {
 		p.wipe()
-		return nil, atrest.ErrCorruptRecord
+		return nil, fmt.Errorf("%w: another share", atrest.ErrCorruptRecord)
 	}
 	return p.share.value, nil
 }
+
+// readShare looks for a share where it belongs, and then, should Config have been
+// another, everywhere.
+func (m *Manager) readShare(ctx context.Context, keys *unsealKeys, number int, password *secret) (*secret, error) {
+	stores := m.shareStores()
+	if n := len(m.cfg.ShareRecords); n > 0 {
+		at := (number - 1) % n
+		stores[0], stores[at] = stores[at], stores[0]
+	}
+	var failed error // the first, which is of where it belongs, if it is there
+	for _, store := range stores {
+		stored, err := store.get(ctx, shareName(keys.set, number))
+		var value *secret
+		if err == nil {
+			value, err = m.openShare(stored.Data, keys.header, keys.set, number, password)
+		}
+		if err == nil {
+			return value, nil
+		}
+		if failed == nil && !errors.Is(err, atrest.ErrNotFound) {
+			failed = fmt.Errorf("%s: %w", store.name, err)
+		}
+	}
+	if failed == nil {
+		failed = fmt.Errorf("%w: %s", atrest.ErrRecordMissing, shareName(keys.set, number))
+	}
+	return nil, failed
+}
+
+// errFewShares means that not enough shares could be read.
+var errFewShares = errors.New("shares of the unseal key can't be read")
 
 // gather sees to it that keys has the shares that it takes.
 func (m *Manager) gather(ctx context.Context, keys *unsealKeys) error {
@@ -110,113 +185,195 @@ func (m *Manager) gather(ctx context.Context, keys *unsealKeys) error {
 	return m.gatherUpTo(ctx, keys, keys.threshold, password)
 }
 
+// A gathered share, or why there is none.
+type gathered struct {
+	number int
+	value  *secret
+	err    error
+}
+
 // gatherUpTo reads shares side by side until there are as many as wanted, or no more to be
-// had. That it takes fewer of those that are slow or lost is what they are for. It is an
-// error if there are fewer than the threshold.
+// had. Those that are slow or lost are then done without. It is an error if there are fewer
+// than the threshold.
 func (m *Manager) gatherUpTo(ctx context.Context, keys *unsealKeys, wanted int, password *secret) error {
 	if keys.set == "" || len(keys.shares) >= wanted {
 		return nil
 	}
-	if len(m.cfg.ShareRecords) == 0 {
-		return fmt.Errorf("%w: the shares of the unseal key are in records of their own, and Config.ShareRecords does not say where", atrest.ErrRecordMissing)
+	if len(m.shareStores()) == 0 {
+		return fmt.Errorf("%w: %w: they are in records of their own, and Config.ShareRecords does not say where", errFewShares, atrest.ErrRecordMissing)
+	}
+	// Even a database that does not hear of the end of a call's time holds up nobody.
+	ctx, cancel := context.WithTimeoutCause(ctx, 3*m.shareTime, fmt.Errorf("%w: no answer", atrest.ErrUnavailable))
+	results := m.readShares(ctx, keys, password)
+	var got []gathered
+	var failed []error
+	for left := keys.count; left > 0; left-- {
+		r, err := receive(ctx, results)
+		switch {
+		case err != nil:
+			failed = append(failed, err)
+		case r.err != nil:
+			failed = append(failed, fmt.Errorf("share %d: %w", r.number, r.err))
+		default:
+			got = append(got, r)
+		}
+		if err != nil {
+			go wipeLate(results, left)
+			break
+		}
+		if len(got) == wanted {
+			go wipeLate(results, left-1)
+			break
+		}
+	}
+	cancel()
+	return m.keepShares(ctx, keys, got, failed)
+}
+
+// keepShares puts what was gathered into keys, in the order of their numbers.
+func (m *Manager) keepShares(ctx context.Context, keys *unsealKeys, got []gathered, failed []error) error {
+	slices.SortFunc(got, func(a, b gathered) int { return a.number - b.number })
+	shares := make([]*secret, len(got))
+	for i, r := range got {
+		shares[i] = r.value
+	}
+	if len(shares) < keys.threshold {
+		for _, s := range shares {
+			s.wipe()
+		}
+		return fmt.Errorf("%w: %d of %d can, and it takes %d: %w", errFewShares, len(shares), keys.count, keys.threshold, few(failed))
 	}
 	keys.wipe()
-	keys.shares = nil
-	type result struct {
-		value *secret
-		err   error
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	results := make(chan result, keys.count)
-	for i := range keys.count {
-		go func() {
-			value, err := m.readShare(ctx, keys.set, i+1, password)
-			results <- result{value, err}
-		}()
-	}
-	var failed error
-	for range keys.count {
-		r := <-results
-		switch {
-		case len(keys.shares) >= wanted:
-			r.value.wipe()
-		case r.err != nil:
-			failed = errors.Join(failed, r.err)
-		default:
-			keys.shares = append(keys.shares, r.value)
-		}
-		if len(keys.shares) >= wanted {
-			cancel() // the rest ends now
-		}
-	}
-	if got := len(keys.shares); got < keys.threshold {
-		keys.wipe()
-		keys.shares = nil
-		return fmt.Errorf("%d of the %d shares of the unseal key can be read, and it takes %d: %w", got, keys.count, keys.threshold, failed)
-	}
-	if failed != nil {
-		m.log.WarnContext(ctx, "shares of the unseal key can't be read; Rekey makes others", "error", failed)
+	keys.shares = shares
+	if len(failed) > 0 {
+		m.log.WarnContext(ctx, "shares of the unseal key can't be read; if their database is lost, take it out of Config.ShareRecords, and Rekey", "error", few(failed))
 	}
 	return nil
 }
 
-// within returns keys with all shares that can be had in it, to be put anew.
+func (m *Manager) readShares(ctx context.Context, keys *unsealKeys, password *secret) <-chan gathered {
+	results := make(chan gathered, keys.count)
+	named := &unsealKeys{set: keys.set, header: keys.header} // keys itself is written to by whoever gathers
+	for number := 1; number <= keys.count; number++ {
+		password := password.clone() // a call may outlast this one
+		go func() {
+			defer password.wipe()
+			value, err := m.readShare(ctx, named, number, password)
+			results <- gathered{number, value, err}
+		}()
+	}
+	return results
+}
+
+// receive does not wait longer than ctx for a database that does.
+func receive(ctx context.Context, results <-chan gathered) (gathered, error) {
+	select {
+	case r := <-results:
+		return r, nil
+	case <-ctx.Done():
+		return gathered{}, context.Cause(ctx)
+	}
+}
+
+// wipeLate wipes the shares that come after enough have.
+func wipeLate(results <-chan gathered, left int) {
+	for range left {
+		(<-results).value.wipe()
+	}
+}
+
+// few joins errors into one line, of which there may be 255.
+func few(errs []error) error {
+	const most = 3
+	if len(errs) <= most {
+		return oneLine(errs)
+	}
+	return fmt.Errorf("%w, and %d more", oneLine(errs[:most]), len(errs)-most)
+}
+
+func oneLine(errs []error) error {
+	all := errs[0]
+	for _, err := range errs[1:] {
+		all = fmt.Errorf("%w; %w", all, err)
+	}
+	return all
+}
+
+// within returns keys with its shares in it, to be written anew. It wants all of them:
+// who did with fewer would give up what the others are there for.
 func (m *Manager) within(ctx context.Context, keys *unsealKeys) (*unsealKeys, error) {
 	password := m.currentPassword()
 	defer password.wipe()
 	if err := m.gatherUpTo(ctx, keys, keys.total(), password); err != nil {
 		return nil, err
 	}
+	if lost := keys.total() - len(keys.shares); lost > 0 {
+		return nil, fmt.Errorf("%w: %w: %d of %d, which would be lost for good; if their database is, take it out of Config.ShareRecords, and Rekey first",
+			errFewShares, atrest.ErrUnavailable, lost, keys.total())
+	}
 	return &unsealKeys{threshold: keys.threshold, shares: keys.shares}, nil
 }
 
 // A storedShare is where a share is kept.
 type storedShare struct {
-	records backend.Records
-	name    string
+	store shareStore
+	name  string
 }
 
-// listShares lists the shares that are there, as a put begins.
-//
-// Which of them nobody needs is known once the put is done. Another node that is about to
-// name one of them read the seal record before this list was made, and its put, which
-// compares and swaps, fails then.
-func (m *Manager) listShares(ctx context.Context, s *sealed) (found []storedShare) {
-	if s.header.state != stateReady {
-		return nil
-	}
-	for _, records := range m.cfg.ShareRecords {
-		for name, err := range records.ListRecords(ctx, sharePrefix) {
+// listShares lists the shares that are there as a change begins, before it writes any.
+func (m *Manager) listShares(ctx context.Context) (found []storedShare) {
+	for _, store := range m.shareStores() {
+		ctx, cancel := context.WithTimeout(ctx, store.limit)
+		for name, err := range store.records.ListRecords(ctx, sharePrefix) {
 			if err != nil {
-				m.log.WarnContext(ctx, "looking for shares of earlier unseal keys failed; they stay", "error", err)
+				m.log.WarnContext(ctx, "looking for shares of earlier unseal keys failed; they stay", "where", store.name, "error", err)
 				break
 			}
-			found = append(found, storedShare{records, name})
+			found = append(found, storedShare{store, name})
 		}
+		cancel()
 	}
 	return found
 }
 
-// removeShares removes those of the shares that the seal record does not name.
-func (m *Manager) removeShares(ctx context.Context, found []storedShare, p *payload) {
+// sweepShares removes those of the shares found that are this installation's and of none of
+// these sets: those of the key before last, and of runs that died.
+//
+// Three things make sure that nobody needs them. The present key is in one of the sets, and has
+// been proven to be Vault's, so that this is no old seal record. Another node that is about
+// to name one of them has read the seal record before ours was written, and fails to
+// replace it. And the set that the record before named is kept once more, should
+// the database lose its last moments.
+func (m *Manager) sweepShares(ctx context.Context, found []storedShare, install installID, keep ...*unsealKeys) {
 	for _, share := range found {
-		if p.names(share.name) {
+		named := func(k *unsealKeys) bool {
+			return k != nil && k.set != "" && strings.HasPrefix(share.name, sharePrefix+string(k.set)+"-")
+		}
+		if slices.ContainsFunc(keep, named) {
 			continue
 		}
-		if err := removeRecord(ctx, share.records, share.name); err != nil {
-			m.log.WarnContext(ctx, "a share of an earlier unseal key stays", "record", share.name, "error", err)
+		if err := removeShare(ctx, share, install); err != nil {
+			m.log.WarnContext(ctx, "a share of an earlier unseal key stays", "where", share.store.name, "record", share.name, "error", err)
 		}
 	}
 }
 
-func (p *payload) names(record string) bool {
-	for _, keys := range []*unsealKeys{p.keys, p.pending} {
-		if keys != nil && keys.set != "" && strings.HasPrefix(record, sharePrefix+string(keys.set)+"-") {
-			return true
-		}
+// removeShare removes a record if it is a share of that installation.
+func removeShare(ctx context.Context, s storedShare, install installID) error {
+	stored, err := s.store.get(ctx, s.name)
+	if errors.Is(err, atrest.ErrNotFound) {
+		return nil
 	}
-	return false
+	if err != nil {
+		return err
+	}
+	r, err := parseRecord(stored.Data)
+	if err != nil || r.state != stateShare || r.install != install {
+		return nil // somebody else's
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.store.limit)
+	defer cancel()
+	return s.store.records.DeleteRecord(ctx, s.name, stored.Revision)
 }
 
 // removeRecord removes a record. One that is gone is as good.

@@ -33,7 +33,7 @@ const (
 type Status struct {
 	Installation string     // id; "" if not even that is known
 	Generation   uint32     // of the Encryption Password, by the seal record
-	Vault        VaultState // of this node
+	Vault        VaultState // of this node, wherever the chain breaks; "" if ctx ended before it answered
 	KeyVersion   uint32     // newest version of the transit key
 	LostShares   int        // of the unseal key, in records of their own, that can't be read now
 
@@ -46,13 +46,28 @@ type Status struct {
 
 // String is one line for an operator.
 func (s Status) String() string {
-	if s.Broken == "" && s.LostShares > 0 {
-		return fmt.Sprintf("installation %s: works, but %d shares of the unseal key can't be read: see to Config.ShareRecords, or make others (Rekey)", s.Installation, s.LostShares)
+	switch {
+	case s.Broken != "":
+		return fmt.Sprintf("broken at the %s: %s; %s", s.Broken, inOneLine(s.Err), s.Remedy)
+	case s.LostShares > 0:
+		shares := fmt.Sprintf("%d shares", s.LostShares)
+		if s.LostShares == 1 {
+			shares = "1 share"
+		}
+		return fmt.Sprintf("installation %s: works, but %s of the unseal key can't be read: see to Config.ShareRecords, or make others (Rekey)", s.Installation, shares)
 	}
-	if s.Broken == "" {
-		return fmt.Sprintf("installation %s: all is well (password generation %d, vault %s, transit key version %d)", s.Installation, s.Generation, s.Vault, s.KeyVersion)
+	return fmt.Sprintf("installation %s: all is well (password generation %d, vault %s, transit key version %d)", s.Installation, s.Generation, s.Vault, s.KeyVersion)
+}
+
+// inOneLine is what the error says, of which errors.Join and Vault make many lines.
+func inOneLine(err error) string {
+	var parts []string
+	for line := range strings.Lines(fmt.Sprint(err)) {
+		if line = strings.TrimSpace(line); line != "" {
+			parts = append(parts, line)
+		}
 	}
-	return fmt.Sprintf("broken at the %s: %v; %s", s.Broken, s.Err, s.Remedy)
+	return strings.Join(parts, "; ")
 }
 
 // Status walks the whole chain and says where it breaks and what to do about it. It changes
@@ -74,10 +89,31 @@ func (m *Manager) Status(ctx context.Context) Status {
 			break
 		}
 	}
+	w.besides(ctx)
 	if w.token != nil {
 		w.endSession(ctx)
 	}
 	return w.status
+}
+
+// besides asks for the state of a Vault that the walk has not come to: it may serve although
+// what it will be unsealed by the next time is broken.
+func (w *walk) besides(ctx context.Context) {
+	if w.status.Vault != "" {
+		return
+	}
+	state, _ := w.m.vaultState(ctx) // unreachable says enough: another link is the broken one
+	if ctx.Err() != nil {
+		return
+	}
+	w.status.Vault = state
+	serves := state == VaultActive || state == VaultStandby
+	switch w.status.Broken {
+	case LinkRecord, LinkPassword, LinkShares:
+		if serves {
+			w.status.Remedy += stillServes
+		}
+	}
 }
 
 // A walk is one along the chain.

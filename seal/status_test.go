@@ -5,11 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/api"
 
 	"github.com/atrest/atrest"
 	"github.com/atrest/atrest/backend"
@@ -46,10 +50,21 @@ func (h *home) want(t *testing.T, what string, link Link, sentinel error) {
 	if s.Broken != link || !errors.Is(s.Err, sentinel) || (link == "") != (s.Remedy == "") {
 		t.Errorf("%s: broken at %q, %v, remedy %q; want %q, %v", what, s.Broken, s.Err, s.Remedy, link, sentinel)
 	}
+	if s.Vault == "" || strings.Contains(s.String(), "\n") {
+		t.Errorf("%s: vault is %q, as a line: %q", what, s.Vault, s)
+	}
 	for _, form := range []string{s.String(), fmt.Sprintf("%+v %#v", s, s)} {
 		if strings.Contains(form, testPassword) || strings.Contains(form, "hvs.") {
 			t.Errorf("%s: it shows a secret: %s", what, form)
 		}
+	}
+}
+
+// wantVault looks at what Status says of Vault, and whether it warns of restarting it.
+func (h *home) wantVault(t *testing.T, what string, state VaultState, warns bool) {
+	t.Helper()
+	if s := h.Status(t.Context()); s.Vault != state || strings.Contains(s.Remedy, "must not be restarted") != warns {
+		t.Errorf("%s: vault is %s, the remedy %q", what, s.Vault, s.Remedy)
 	}
 }
 
@@ -84,6 +99,7 @@ func TestStatus(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	h.want(t, "before the first boot", LinkPasswordFile, atrest.ErrPasswordMissing)
+	h.wantVault(t, "before the first boot", VaultUninitialised, false)
 	mustBoot(t, h.Manager, testPassword)
 	h.want(t, "well", "", nil)
 
@@ -96,6 +112,7 @@ func TestStatus(t *testing.T) {
 	// The instance key.
 	must(os.Chmod(h.keyFile, 0o440))
 	h.want(t, "readable by its group", LinkInstanceKey, atrest.ErrUnsafePermissions)
+	h.wantVault(t, "readable by its group", VaultActive, false)
 	must(os.Chmod(h.keyFile, 0o400), os.Rename(h.keyFile, h.keyFile+".away"))
 	h.want(t, "no instance key", LinkInstanceKey, atrest.ErrInstanceKeyMissing)
 	must(os.Symlink(h.keyFile+".away", h.keyFile))
@@ -111,12 +128,21 @@ func TestStatus(t *testing.T) {
 	h.want(t, "no password file", LinkPasswordFile, atrest.ErrPasswordMissing)
 	must(os.WriteFile(path, text[:len(text)-2], 0o600))
 	h.want(t, "a damaged password file", LinkPasswordFile, atrest.ErrCorruptRecord)
-	must(os.Rename(path+".away", path))
+	if got := h.Status(t.Context()).Remedy; strings.Contains(got, "instance key") {
+		t.Errorf("a damaged password file: no instance key opens it, but the remedy is %q", got)
+	}
+	must(os.Rename(path+".away", path), os.Chmod(path, 0o644))
+	h.want(t, "a password file that others read", LinkPasswordFile, atrest.ErrUnsafePermissions)
+	if got := h.Status(t.Context()).String(); strings.Count(got, "chmod") != 1 || !strings.Contains(got, "chmod 0600") {
+		t.Errorf("a password file that others read: %s", got)
+	}
+	must(os.Chmod(path, 0o600))
 
 	// The record.
 	record := h.record(t)
 	h.setRecord(t, nil)
 	h.want(t, "no record", LinkRecord, atrest.ErrRecordMissing)
+	h.wantVault(t, "no record", VaultActive, true)
 	if err := h.Boot(t.Context(), nil); !errors.Is(err, atrest.ErrRecordMissing) {
 		t.Errorf("a boot without a record: %v", err)
 	}
@@ -141,13 +167,19 @@ func TestStatus(t *testing.T) {
 	mustBoot(t, elsewhere, testPassword)
 	must(elsewhere.ChangePassword(t.Context(), []byte("another password altogether")))
 	h.want(t, "a password of before", LinkPassword, atrest.ErrStalePassword)
+	h.wantVault(t, "a password of before", VaultActive, true)
 	must(h.Adopt(t.Context(), []byte("another password altogether")))
 	h.want(t, "adopted", "", nil)
 
 	// Vault.
 	must(h.server.Kill())
 	h.want(t, "no Vault", LinkVault, atrest.ErrVaultUnavailable)
+	record = h.record(t)
+	h.setRecord(t, nil)
+	h.wantVault(t, "neither Vault nor a record", VaultUnreachable, false)
 	must(h.server.Restart(t.Context()))
+	h.wantVault(t, "a sealed Vault and no record", VaultSealed, false)
+	h.setRecord(t, record.Data)
 	h.want(t, "a sealed Vault", LinkUnsealed, atrest.ErrVaultSealed)
 	mustBoot(t, h.Manager, "")
 	h.want(t, "unsealed", "", nil)
@@ -177,6 +209,49 @@ func TestStatus(t *testing.T) {
 		return h.write(ctx, root, "transit/keys/atrest", map[string]string{"type": "aes256-gcm96"})
 	})
 	h.want(t, "a transit key that is not derived", LinkTransitKey, atrest.ErrKeyNotDerived)
+}
+
+// TestStatusOfAVaultThatHangs: what Status asks besides may take its time, and no longer.
+func TestStatusOfAVaultThatHangs(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, and nobody answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	client, err := apiClient(&api.Config{Address: "http://" + listener.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := New(Config{Vault: client, Records: memory.NewRecords(), InstanceKey: fixedKey(1), PasswordFile: filepath.Join(t.TempDir(), "password")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	start := time.Now()
+	s := m.Status(t.Context())
+	if took := time.Since(start); s.Broken != LinkPasswordFile || s.Vault != VaultUnreachable || took < keepTimeout || took > 2*keepTimeout {
+		t.Errorf("%+v after %s", s, took)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if s := m.Status(ctx); s.Vault != "" {
+		t.Errorf("nobody was asked, and vault is %q", s.Vault)
+	}
+}
+
+func TestStatusIsOneLine(t *testing.T) {
+	for want, s := range map[string]Status{
+		"broken at the vault: unreachable; 1 error occurred:; * no route; start it": {Broken: LinkVault, Remedy: "start it",
+			Err: errors.Join(errors.New("unreachable"), errors.New("1 error occurred:\n\t* no route\r\n\n"))},
+		"installation i: works, but 1 share of the unseal key can't be read: see to Config.ShareRecords, or make others (Rekey)":  {Installation: "i", LostShares: 1},
+		"installation i: works, but 2 shares of the unseal key can't be read: see to Config.ShareRecords, or make others (Rekey)": {Installation: "i", LostShares: 2},
+		"installation i: all is well (password generation 3, vault active, transit key version 2)":                                {Installation: "i", Generation: 3, Vault: VaultActive, KeyVersion: 2},
+	} {
+		if got := s.String(); got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+	}
 }
 
 func deletePath(ctx context.Context, c *vaultclient.Client, path string) error {

@@ -51,12 +51,30 @@ func (s *Store) wrap(ctx context.Context, name string, dataKey []byte) (wrappedK
 }
 
 // unwrap returns the data key of an object, having made sure that the immutable
-// part of the header is what was made with it.
+// part of the header is what was made with it. It asks Vault unless the data key is
+// in the cache.
 func (s *Store) unwrap(ctx context.Context, name string, h *header) ([]byte, error) {
 	if err := s.checkKeyName(h); err != nil {
 		return nil, err
 	}
 	keyContext := s.keyContext(name)
+	dataKey, q := s.cache.lookup(&h.wrapped, keyContext)
+	if dataKey == nil {
+		var err error
+		if dataKey, err = s.askVault(ctx, h, keyContext); err != nil {
+			return nil, err
+		}
+	}
+	if err := h.immutable.check(dataKey, keyContext); err != nil {
+		clear(dataKey)
+		return nil, err
+	}
+	s.cache.keep(q, dataKey)
+	return dataKey, nil
+}
+
+// askVault returns what a header's wrapped key holds, of the length of a data key.
+func (s *Store) askVault(ctx context.Context, h *header, keyContext []byte) ([]byte, error) {
 	dataKey, err := s.keys.Unwrap(ctx, h.wrapped.text(), keyContext)
 	if isDamage(err) {
 		return nil, fmt.Errorf("unwrap data key: %w (or it was put by a store with another ID than %q)", &keyError{err}, s.id)
@@ -66,10 +84,6 @@ func (s *Store) unwrap(ctx context.Context, name string, h *header) ([]byte, err
 	if len(dataKey) != segment.KeySize {
 		clear(dataKey)
 		return nil, atrest.ErrTampered
-	}
-	if err := h.immutable.check(dataKey, keyContext); err != nil {
-		clear(dataKey)
-		return nil, err
 	}
 	return dataKey, nil
 }

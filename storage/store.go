@@ -33,6 +33,11 @@ type Config struct {
 	// and up to five more. Zero means 64 KiB, which suits nearly everyone. Objects
 	// of other segment sizes stay readable.
 	SegmentSize int
+
+	// KeyCache lets objects that are read often be read without asking Vault each
+	// time, by keeping unwrapped data keys in memory for a while. Zero, which is
+	// the default, keeps none.
+	KeyCache KeyCache
 }
 
 // A KeyWrapper wraps data keys under a key that it does not give out. It is
@@ -65,6 +70,7 @@ type Store struct {
 	mount, key  string
 	segmentSize int
 	pool        *segment.Pool
+	cache       *keyCache // nil without one
 }
 
 // New returns a Store. It does no input or output.
@@ -89,6 +95,10 @@ func New(cfg Config) (*Store, error) {
 	if !validKeyName(mount) || !validKeyName(key) {
 		return nil, fmt.Errorf("storage: transit mount and key name must be 1 to %d bytes of UTF-8", maxKeyName)
 	}
+	cache, err := newKeyCache(cfg.KeyCache)
+	if err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
 	return &Store{
 		id:          cfg.ID,
 		blobs:       cfg.Backend,
@@ -97,6 +107,7 @@ func New(cfg Config) (*Store, error) {
 		key:         key,
 		segmentSize: cfg.SegmentSize,
 		pool:        segment.NewPool(cfg.SegmentSize),
+		cache:       cache,
 	}, nil
 }
 

@@ -31,6 +31,9 @@ func (s *Store) Verify(ctx context.Context, opts *VerifyOptions) iter.Seq2[Info,
 	if opts == nil {
 		opts = new(VerifyOptions)
 	}
+	asking := *s
+	asking.cache = nil // whether Vault still opens an object is part of the question
+	s = &asking
 	type verdict struct {
 		info Info
 		err  error
