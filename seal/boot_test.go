@@ -28,8 +28,16 @@ func bareVault(t *testing.T) *devvault.Server {
 	return devvault.StartForTest(t, devvault.Options{Bare: true, StorageDir: t.TempDir()})
 }
 
-// newNode returns a manager of a machine of its own.
+// newNode returns a manager of a machine of its own, for which a guess costs nothing.
 func newNode(t *testing.T, vault *devvault.Server, records backend.Records, change ...func(*Config)) *Manager {
+	t.Helper()
+	m := newRealNode(t, vault, records, change...)
+	m.kdf.cheap, m.cfg.Argon2id = true, cheapParams
+	return m
+}
+
+// newRealNode is newNode with the default Argon2id.
+func newRealNode(t *testing.T, vault *devvault.Server, records backend.Records, change ...func(*Config)) *Manager {
 	t.Helper()
 	client, err := vault.Client()
 	if err != nil {
@@ -84,7 +92,7 @@ func wantService(t *testing.T, m *Manager) {
 func TestBoot(t *testing.T) {
 	t.Parallel()
 	vault, records := bareVault(t), memory.NewRecords()
-	m := newNode(t, vault, records)
+	m := newRealNode(t, vault, records)
 	if err := m.Boot(t.Context(), nil); !errors.Is(err, atrest.ErrPasswordMissing) || !errors.Is(err, atrest.ErrRecordMissing) {
 		t.Errorf("first boot without a password: %v", err)
 	}
@@ -98,7 +106,7 @@ func TestBoot(t *testing.T) {
 	mustBoot(t, m, "")
 	wantService(t, m)
 	// Another machine has nothing but the database and the password.
-	other := newNode(t, vault, records, func(c *Config) { c.InstanceKey = fixedKey(2) })
+	other := newRealNode(t, vault, records, func(c *Config) { c.InstanceKey = fixedKey(2) })
 	if err := other.Boot(t.Context(), nil); !errors.Is(err, atrest.ErrPasswordMissing) || errors.Is(err, atrest.ErrRecordMissing) {
 		t.Errorf("another machine without the password: %v", err)
 	}

@@ -14,7 +14,6 @@ const (
 	oneTime         = "restore Vault's storage and the seal record from backups of one time"
 	restoreRecord   = "restore the seal record from a backup"
 	stillServes     = "; Vault still serves, and must not be restarted before this is repaired"
-	findShares      = "see whether Config.ShareRecords and Config.FormerShareRecords name all the databases that hold shares; if shares are lost, restore them, with the seal record of the same time, from a backup"
 	newPasswordFile = "boot with the Encryption Password, which writes the password file anew"
 )
 
@@ -40,7 +39,7 @@ var remedies = []struct {
 	{LinkPassword, atrest.ErrStalePassword, presentPassword},
 	{LinkPassword, atrest.ErrCorruptRecord, restoreRecord},
 	{LinkPassword, nil, rightPassword},
-	{LinkShares, atrest.ErrRecordMissing, findShares},
+	{LinkShares, atrest.ErrRecordMissing, "see whether Config.ShareRecords and Config.FormerShareRecords name all the databases that hold shares; if shares are lost, restore them, with the seal record of the same time, from a backup"},
 	{LinkShares, nil, "see to the databases that hold shares; one that is damaged must come from a backup"},
 	{LinkVault, nil, "start Vault, and see whether its address and its certificate are right"},
 	{LinkUnsealed, atrest.ErrInitInterrupted, "call ResetInterrupted"},
@@ -70,7 +69,7 @@ var advices = []struct {
 	advice string
 }{
 	{atrest.ErrUnsafePermissions, ""},
-	{errFewShares, findShares},
+	{errFewShares, "see to the databases that Config.ShareRecords and Config.FormerShareRecords name"},
 	{atrest.ErrInstanceKeyMissing, newInstanceKey},
 	{atrest.ErrWrongInstanceKey, "put the right instance key back, or " + newPasswordFile},
 	{atrest.ErrStalePassword, presentPassword},
