@@ -143,9 +143,12 @@ var (
 	// around it says what to do.
 	ErrUnsafePermissions = errors.New("unsafe permissions")
 
-	// ErrRecordMissing means that this machine belongs to an installation of which
-	// there is no seal record.
-	ErrRecordMissing = errors.New("seal record is missing")
+	// ErrRecordMissing means that a record which it takes is not in the database that was
+	// named: the seal record, because no installation was begun there, or because it is
+	// another database or has lost it; or, where the shares of the unseal key have records
+	// of their own, too many of these, or what says where they are. The error around it
+	// says which.
+	ErrRecordMissing = errors.New("record is missing")
 
 	// ErrAlreadyInitialized means that Vault was initialised by somebody else, so that
 	// its unseal key is not ours to have.

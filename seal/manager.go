@@ -73,8 +73,9 @@ type Config struct {
 	// KeepInterval is how often KeepUnsealed looks at Vault. Default 1 s.
 	KeepInterval time.Duration
 
-	// MeterProvider, of OpenTelemetry, has counted what KeepUnsealed does:
-	// atrest.seal.unseals by outcome, and atrest.seal.state_changes by state. Default: nobody.
+	// MeterProvider, of OpenTelemetry, receives two counters of what KeepUnsealed does:
+	// atrest.seal.unseals, by outcome, and atrest.seal.state_changes, by state. Default: none;
+	// nothing is counted.
 	MeterProvider metric.MeterProvider
 
 	// PlaintextHosts are the hosts, beside this machine, to which http:// is allowed.

@@ -246,7 +246,7 @@ func (m *Manager) keepShares(ctx context.Context, keys *unsealKeys, got []gather
 	keys.wipe()
 	keys.shares = shares
 	if len(failed) > 0 {
-		m.log.WarnContext(ctx, "shares of the unseal key can't be read; if their database is lost, take it out of Config.ShareRecords, and Rekey", "error", few(failed))
+		m.log.WarnContext(ctx, "shares of the unseal key can't be read; if their database is lost, put another in its place in Config.ShareRecords, and Rekey", "error", few(failed))
 	}
 	return nil
 }
@@ -308,7 +308,7 @@ func (m *Manager) within(ctx context.Context, keys *unsealKeys) (*unsealKeys, er
 		return nil, err
 	}
 	if lost := keys.total() - len(keys.shares); lost > 0 {
-		return nil, fmt.Errorf("%w: %w: %d of %d, which would be lost for good; if their database is, take it out of Config.ShareRecords, and Rekey first",
+		return nil, fmt.Errorf("%w: %w: %d of %d, which would be lost for good; if their database is, put another in its place in Config.ShareRecords, and Rekey first",
 			errFewShares, atrest.ErrUnavailable, lost, keys.total())
 	}
 	return &unsealKeys{threshold: keys.threshold, shares: keys.shares}, nil

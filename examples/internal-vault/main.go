@@ -1,9 +1,13 @@
-// Internal-vault is the whole scheme on one machine. The database has the data of a Vault of its
-// own, the sealed unseal key and the secrets; DIR has the instance key, and under it the Encryption
-// Password. The first run shows that: it and the database are all that another machine needs.
+// Internal-vault is the whole scheme on one machine. The database has a Vault's data, its sealed
+// unseal key, and the secrets; DIR, which is made, has the instance key, and under it the Encryption
+// Password, which the first run prints. That and the database are all that another machine needs.
 //
-//	[ENCRYPTION_PASSWORD=...] DATABASE_URL=... internal-vault DIR
-//	make example NAME=internal-vault ARGS=NEW-DIR                    # with a new database
+//	[INTERNAL_VAULT=PROGRAM] [ENCRYPTION_PASSWORD=...] DATABASE_URL=... internal-vault DIR
+//	make example NAME=internal-vault ARGS=DIR  # a database of its own each time; this is on one:
+//	go run ./internal/cmd/withservers -postgres -- sh -c 'export INTERNAL_VAULT=dev/bin/vault P="correct horse battery"
+//	  ENCRYPTION_PASSWORD=$P go run ./examples/internal-vault A  # a first start
+//	  go run ./examples/internal-vault A                         # a second one
+//	  ENCRYPTION_PASSWORD=$P go run ./examples/internal-vault B  # another machine'
 //
 // Needs: postgres
 package main
@@ -41,16 +45,14 @@ func run(ctx context.Context, dir, database string) (err error) {
 	defer pool.Close()
 	blobs, err1 := postgres.New(ctx, postgres.Config{Pool: pool})
 	records, err2 := postgres.NewRecords(ctx, postgres.RecordsConfig{Pool: pool})
-	if err := errors.Join(err1, err2, os.MkdirAll(dir, 0o700)); err != nil {
+	if os.Mkdir(dir, 0o700) == nil { // a new machine; from then on, a key that is missing is an error
+		err1 = errors.Join(err1, seal.CreateKeyFile(dir+"/instance.key"))
+	}
+	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	if err := seal.CreateKeyFile(dir + "/instance.key"); err != nil && !errors.Is(err, atrest.ErrExists) {
-		return err
-	}
-	server, err := vaultserver.Start(ctx, vaultserver.Config{ // with TLS, and a key of its own for it
-		Binary: os.Getenv("INTERNAL_VAULT"), Dir: dir + "/vault", Address: "127.0.0.1:0",
-		Storage: vaultserver.PostgresTables(database, records.VaultTables(), 16),
-	})
+	server, err := vaultserver.Start(ctx, vaultserver.Config{Binary: os.Getenv("INTERNAL_VAULT"), Dir: dir + "/vault", Address: "127.0.0.1:0",
+		Storage: vaultserver.PostgresTables(database, records.VaultTables(), 16)}) // with TLS, and a key of its own for it
 	if err != nil {
 		return err
 	}
@@ -64,7 +66,7 @@ func run(ctx context.Context, dir, database string) (err error) {
 		return err
 	}
 	defer manager.Close()
-	err = manager.Boot(ctx, append([]byte(nil), os.Getenv("ENCRYPTION_PASSWORD")...)) // nil takes the one on disk
+	err = manager.Boot(ctx, []byte(os.Getenv("ENCRYPTION_PASSWORD"))) // empty is the one on disk
 	if errors.Is(err, atrest.ErrPasswordMissing) && errors.Is(err, atrest.ErrRecordMissing) {
 		password := seal.GeneratePassword() // shown first: who dies in Boot has not lost it
 		fmt.Printf("this begins an installation; keep its Encryption Password in a safe place: %s\n", password)
@@ -86,14 +88,12 @@ func run(ctx context.Context, dir, database string) (err error) {
 	if err != nil {
 		return err
 	}
+	fmt.Println(manager.Status(ctx)) // all is well, or where it is broken
 	_, err = store.PutBytes(ctx, "db/password", []byte("correct horse"), &storage.PutOptions{IfAbsent: true})
 	if err != nil && !errors.Is(err, atrest.ErrExists) {
 		return err
 	}
-	fmt.Println(manager.Status(ctx)) // all is well, or where it is broken
-	secret, info, err := store.GetBytes(ctx, "db/password")
-	if err == nil {
-		fmt.Printf("%s, put %s: %s\n", info.Name, info.Modified.Format("2006-01-02 15:04:05"), secret)
-	}
+	secret, _, err := store.GetBytes(ctx, "db/password")
+	fmt.Printf("db/password: %s\n", secret)
 	return err
 }
