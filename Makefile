@@ -60,9 +60,9 @@ fuzz: ## run each fuzz target for FUZZTIME
 tidy: ## check that each go.mod is tidy
 	@for m in $(MODULES); do (cd $$m && go mod tidy -diff) || exit 1; done
 
-bench: tools ## measure (docs/benchmarks.md)
-	go test -run '^$$' -bench . ./internal/segment ./transit
-	cd bench && go test -run '^$$' -bench . -timeout 60m ./...
+bench: tools ## measure, beside the alternatives (docs/benchmarks.md): make bench [ARGS="-quick -run small"]
+	@go build -C bench -o ../dev/bin/bench .
+	@dev/bin/bench $(ARGS)
 
 clean: ## remove what the other targets have built
 	rm -rf dev/bin

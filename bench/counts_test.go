@@ -1,6 +1,7 @@
-package bench
+package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"testing"
@@ -12,6 +13,14 @@ import (
 	"github.com/atrest/atrest/storage"
 )
 
+// callers put at the same time.
+const callers = 64
+
+func putBytes(ctx context.Context, store *storage.Store, name string, secret []byte) error {
+	_, err := store.PutBytes(ctx, name, secret, nil)
+	return err
+}
+
 // TestRequestsPerPut: the keys of 64 concurrent puts share requests to Vault.
 func TestRequestsPerPut(t *testing.T) {
 	const rounds, limit = 10, 0.2
@@ -20,8 +29,8 @@ func TestRequestsPerPut(t *testing.T) {
 			keys, _, wire := newKeys(t)
 			store := newStore(t, backend.open(t), keys)
 			for i := range rounds {
-				err := together(1, func(caller, _ int) error {
-					return putBytes(t.Context(), store, objectName(caller, i), noise(secretSize))
+				err := together(t.Context(), callers, callers, func(ctx context.Context, caller int64) error {
+					return putBytes(ctx, store, secretName(int64(i)*callers+caller), noise(secretSize))
 				})
 				if err != nil {
 					t.Fatal(err)
@@ -86,11 +95,8 @@ func TestRequestsOfRewrap(t *testing.T) {
 	keys, _, wire := newKeys(t)
 	blobs := &meter{Blobs: memory.New()}
 	store := newStore(t, blobs, keys)
-	err := together((objects+callers-1)/callers, func(caller, i int) error {
-		if i*callers+caller >= objects {
-			return nil
-		}
-		return putBytes(t.Context(), store, objectName(caller, i), noise(secretSize))
+	err := together(t.Context(), callers, objects, func(ctx context.Context, i int64) error {
+		return putBytes(ctx, store, secretName(i), noise(secretSize))
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"bytes"
@@ -40,7 +40,7 @@ var writers = map[string]writer{
 	},
 	"Tink": func(key, plaintext []byte, size int) ([]byte, error) {
 		var body bytes.Buffer
-		err := encryptTink(&body, key, plaintext, size)
+		err := encryptTink(&body, key, source{plaintext, int64(len(plaintext))}, size)
 		return body.Bytes(), err
 	},
 }
