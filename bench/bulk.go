@@ -7,17 +7,23 @@ import (
 	"github.com/atrest/atrest/storage"
 )
 
-// bulkPut puts n objects as fast as the library can, the first of them number
-// from. It also fills the stores that other comparisons need.
-//
-// This is the one place for a call that takes many objects at once, as soon as
-// storage has one. Until then it is many callers, who share requests to Vault,
-// but not to the backend. No way around storage is quicker: each header binds the
-// object's name and its store.
+// bulkPut puts n objects, the first of them number from, in one call. It also fills the
+// stores that other comparisons need. No way around storage is quicker: each header
+// binds the object's name and its store.
 func bulkPut(ctx context.Context, store *storage.Store, from, n int64, name func(int64) string, content func(int64) []byte) error {
-	return together(ctx, manyCallers, n, func(ctx context.Context, i int64) error {
-		return oursKept{store}.put(ctx, name(from+i), content(from+i))
-	})
+	secrets := func(yield func(storage.Secret, error) bool) {
+		for i := from; i < from+n; i++ {
+			if !yield(storage.Secret{Name: name(i), Content: content(i)}, nil) {
+				return
+			}
+		}
+	}
+	for info, err := range store.PutMany(ctx, secrets, nil) {
+		if err != nil {
+			return fmt.Errorf("%s: %w", info.Name, err)
+		}
+	}
+	return nil
 }
 
 // importComparisons are the bulk import of small objects into PostgreSQL.
@@ -36,7 +42,7 @@ func importComparisons() []comparison {
 			}
 			n, next := e.settings.scaled(100_000, 2_000), int64(0)
 			return &work{
-				detail: fmt.Sprintf("postgres, %d objects of 1 KiB each time, %d at once", n, manyCallers),
+				detail: fmt.Sprintf("postgres, %d objects of 1 KiB each time, PutMany", n),
 				ours: contender{run: func(ctx context.Context) (int, error) {
 					from := next
 					next += n

@@ -30,6 +30,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"runtime/pprof"
 	"strings"
 	"syscall"
 	"time"
@@ -48,6 +49,7 @@ type settings struct {
 	s3     string
 	dir    string
 	write  string
+	cpu    string
 }
 
 // target is how long one run of repeated operations takes.
@@ -84,10 +86,27 @@ func main() {
 	case err != nil:
 		os.Exit(2)
 	}
-	if err := execBench(ctx, s, os.Stdout, os.Stderr); err != nil {
+	if err := profiled(s.cpu, func() error { return execBench(ctx, s, os.Stdout, os.Stderr) }); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+// profiled calls f, and writes a profile meanwhile unless path is empty.
+func profiled(path string, f func() error) error {
+	if path == "" {
+		return f()
+	}
+	out, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if err := pprof.StartCPUProfile(out); err != nil {
+		return errors.Join(err, out.Close())
+	}
+	err = f()
+	pprof.StopCPUProfile()
+	return errors.Join(err, out.Close())
 }
 
 // parse reads the command line, and has said what is wrong with it.
@@ -105,6 +124,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.StringVar(&s.s3, "s3", string(kinds[len(kinds)-1]), fmt.Sprintf("the `kind` of the S3 server, of %q", kinds))
 	flags.StringVar(&s.dir, "dir", "", "a `directory` on the file system to be measured; empty means the system's temporary one")
 	flags.StringVar(&s.write, "write", "", "write the table into the file at this `PATH`, between its markers")
+	flags.StringVar(&s.cpu, "cpuprofile", "", "write a profile of this process to this `PATH`")
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}

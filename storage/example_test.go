@@ -139,3 +139,26 @@ func ExampleStore_Verify() {
 		}
 	}
 }
+
+func ExampleStore_PutMany() {
+	var (
+		ctx   context.Context
+		store *storage.Store
+		from  map[string]string // such as another program's export
+	)
+	secrets := func(yield func(storage.Secret, error) bool) {
+		for name, value := range from {
+			if !yield(storage.Secret{Name: name, Content: []byte(value)}, nil) {
+				return
+			}
+		}
+	}
+	for info, err := range store.PutMany(ctx, secrets, nil) {
+		switch {
+		case err != nil && info.Name == "":
+			log.Fatal(err) // nothing more was put
+		case err != nil:
+			log.Printf("%s was not put: %v", info.Name, err)
+		}
+	}
+}
