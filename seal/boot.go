@@ -35,7 +35,8 @@ func (m *Manager) Boot(ctx context.Context, password []byte) error {
 
 // Recover is Boot on a new machine of an installation that exists, with its database and its
 // Encryption Password: where Boot would begin a new one, it returns ErrRecordMissing, and
-// changes nothing.
+// changes nothing. A first boot that died is no installation yet but one in the making,
+// which it ends.
 func (m *Manager) Recover(ctx context.Context, password []byte) error {
 	return m.exclusive(ctx, "recover", func() error {
 		_, err := m.cfg.Records.GetRecord(ctx, sealRecordName)
@@ -86,7 +87,7 @@ func (m *Manager) boot(ctx context.Context, password []byte) error {
 	if err := m.login(ctx, s.appRole); err != nil {
 		return err
 	}
-	return m.repairPolicy(ctx)
+	return m.repairPolicy(ctx, s.appRole)
 }
 
 func (s *sealed) wipeAll() {

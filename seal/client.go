@@ -73,6 +73,11 @@ func (m *Manager) login(ctx context.Context, role *appRole) error {
 	})
 }
 
+// loginAnew gives the session another token, whatever the one is worth that it has.
+func (m *Manager) loginAnew(ctx context.Context, role *appRole) error {
+	return m.session.use(ctx, &recordLogin{m: m, role: role.clone()})
+}
+
 // recordLogin logs in by the AppRole in the seal record, which another node may change.
 type recordLogin struct {
 	m    *Manager

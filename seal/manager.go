@@ -127,7 +127,7 @@ type Manager struct {
 	kdf       kdfCache
 	count     *counts
 
-	rootPatience, saveTime, leaderTime, shareTime time.Duration // less in tests
+	rootPatience, saveTime, leaderTime, shareTime, proveTime time.Duration // less in tests
 
 	changing chan struct{} // holds a place while the installation's state is changed
 	closed   chan struct{} // closed by Close
@@ -159,7 +159,7 @@ func New(cfg Config) (*Manager, error) {
 	}
 	return &Manager{
 		count: count,
-		cfg:   cfg, log: cfg.Logger, rootPatience: defaultRootPatience, saveTime: defaultSaveTime, leaderTime: defaultLeaderTime, shareTime: defaultShareTime,
+		cfg:   cfg, log: cfg.Logger, rootPatience: defaultRootPatience, saveTime: defaultSaveTime, leaderTime: defaultLeaderTime, shareTime: defaultShareTime, proveTime: defaultProveTime,
 		changing: make(chan struct{}, 1), closed: make(chan struct{}),
 		anonymous: client.WithToken(func() string { return "" }),
 	}, nil

@@ -3,7 +3,9 @@ package seal
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/atrest/atrest"
@@ -69,5 +71,69 @@ func TestSetUpIsRepaired(t *testing.T) {
 		}
 		mustBoot(t, m, "")
 		wantService(t, m)
+	}
+}
+
+// TestRoleIsRepaired has somebody give the role other policies. Boot adds the service's, and
+// leaves the others, and what was added to the policy itself.
+func TestRoleIsRepaired(t *testing.T) {
+	t.Parallel()
+	m := newNode(t, bareVault(t), memory.NewRecords())
+	mustBoot(t, m, testPassword)
+	const site = `path "site/*" { capabilities = ["read"] }`
+	err := m.asRoot(t.Context(), "test", func(ctx context.Context, root *vaultclient.Client) error {
+		return errors.Join(
+			m.write(ctx, root, "sys/policies/acl/atrest", map[string]string{"policy": site}),
+			m.write(ctx, root, m.rolePath(), map[string]any{"token_policies": []string{"site"}, "token_period": "1h"}))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	loseToken(t, m)
+	mustBoot(t, m, "")
+	wantService(t, m)
+	err = m.asRoot(t.Context(), "test", func(ctx context.Context, root *vaultclient.Client) error {
+		role, _, err := vaultclient.Do[vaultclient.Data[map[string]any]](ctx, root, vaultclient.Request{Method: http.MethodGet, Path: m.rolePath()})
+		if err != nil {
+			return err
+		}
+		if got := fmt.Sprint((*role.Data)["token_policies"], (*role.Data)["token_period"]); got != "[site atrest] 3600" {
+			t.Errorf("the role has %s", got)
+		}
+		policy, _, err := vaultclient.Do[vaultclient.Data[map[string]any]](ctx, root, vaultclient.Request{Method: http.MethodGet, Path: "sys/policies/acl/atrest"})
+		if err == nil && !strings.Contains(fmt.Sprint((*policy.Data)["policy"]), site) {
+			t.Errorf("the policy is %v", *policy.Data)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOtherNames has a node be configured otherwise than the rest. That is its own trouble.
+func TestOtherNames(t *testing.T) {
+	t.Parallel()
+	vault, records := bareVault(t), memory.NewRecords()
+	m := newNode(t, vault, records)
+	mustBoot(t, m, testPassword)
+	for what, test := range map[string]struct {
+		change func(*Config)
+		want   error
+	}{
+		"key":   {func(c *Config) { c.Key = "atrst" }, atrest.ErrKeyNotFound},
+		"mount": {func(c *Config) { c.Mount = "transitt" }, atrest.ErrKeyNotFound},
+		"role":  {func(c *Config) { c.RoleName, c.Key = "atrst", "atrst" }, atrest.ErrPermission},
+	} {
+		other := newNode(t, vault, records, test.change)
+		if err := other.Boot(t.Context(), []byte(testPassword)); !errors.Is(err, test.want) {
+			t.Errorf("another %s: %v", what, err)
+		}
+		wantService(t, m)
+	}
+	other := newNode(t, vault, records, func(c *Config) { c.RoleName = "atrst" })
+	mustBoot(t, other, testPassword)
+	if err := other.RotateSecretID(t.Context()); !errors.Is(err, atrest.ErrConflict) {
+		t.Errorf("RotateSecretID of another role = %v", err)
 	}
 }

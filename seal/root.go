@@ -58,7 +58,12 @@ func (m *Manager) useRoot(ctx context.Context, token []byte, f func(ctx context.
 	return f(ctx, root)
 }
 
-const revokeTimeout = time.Minute
+const (
+	revokeTimeout = time.Minute
+
+	// cancelTimeout is how long a generation that has failed is tried to be cancelled.
+	cancelTimeout = 5 * time.Second
+)
 
 // defaultRootPatience is how long a generation that somebody else has begun is left alone
 // if nothing comes of it: an operator types the next share within it, or we have died
@@ -164,7 +169,7 @@ func rootRefusal(status int, text string) error {
 // cancelRoot ends a generation. That it fails is no matter: the next one finds what
 // is left and cancels it.
 func (m *Manager) cancelRoot(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
 	defer cancel()
 	if _, _, err := vaultclient.Do[struct{}](ctx, m.anonymous, vaultclient.Request{Method: http.MethodDelete, Path: "sys/generate-root/attempt"}); err != nil {
 		m.log.WarnContext(ctx, "cancelling the generation of a root token failed", "error", err)

@@ -28,6 +28,10 @@ func (m *Manager) rotateSecretID(ctx context.Context, s *sealed) error {
 	if s.appRole == nil {
 		return fmt.Errorf("%w: Vault is not set up; boot first", atrest.ErrRecordMissing)
 	}
+	if s.appRole.mount != m.cfg.AppRoleMount || s.appRole.role != m.cfg.RoleName {
+		return fmt.Errorf("%w: services log in by the role %s of auth/%s, and Config names the role %s of auth/%s",
+			atrest.ErrConflict, s.appRole.role, s.appRole.mount, m.cfg.RoleName, m.cfg.AppRoleMount)
+	}
 	return m.withRoot(ctx, s.keys, func(ctx context.Context, root *vaultclient.Client) error {
 		role, err := m.newSecretID(ctx, root)
 		if isMissing(err) { // the role itself, or its engine

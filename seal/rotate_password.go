@@ -11,7 +11,8 @@ import (
 // ChangePassword replaces the Encryption Password of the installation. The other nodes
 // go on working until they boot again or change something, which fails with
 // ErrStalePassword until they Adopt the new one. A backup of the seal record from before
-// still takes the old one.
+// still takes the old one, and so do shares in records of their own until the change after this.
+// The unseal key stays what it is: where the old password has become known, Rekey as well.
 //
 // In order, a death after each step leaving what the next boot understands:
 //
@@ -80,7 +81,9 @@ func (m *Manager) forgetOld(ctx context.Context, stored []storedShare, done *sea
 	if len(left) == 0 && len(stored) == 0 {
 		return nil
 	}
-	if err := m.proveByRoot(ctx, done.keys); err != nil {
+	proving, cancel := context.WithTimeout(ctx, m.proveTime)
+	defer cancel()
+	if err := m.proveByRoot(proving, done.keys); err != nil {
 		m.log.WarnContext(ctx, "what the old password opens stays until the next change, for the unseal key could not be proven", "error", err)
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/atrest/atrest"
 	"github.com/atrest/atrest/internal/vaultclient"
@@ -222,25 +223,70 @@ func (m *Manager) write(ctx context.Context, c *vaultclient.Client, path string,
 	return nil
 }
 
-// repairPolicy writes the policy, and the role that it is for, anew if the service may not do
-// what it has to.
-func (m *Manager) repairPolicy(ctx context.Context) error {
+// repairPolicy gives the service back what it may not do any more: what its policy lacks is
+// added to it, and the policy to the role. Nothing is taken away, since what else is there
+// an administrator may have put there, or a node that uses another key.
+func (m *Manager) repairPolicy(ctx context.Context, role *appRole) error {
 	needed := capabilitiesOf(m.cfg.Mount, m.cfg.Key, false)
 	service := m.anonymous.WithToken(m.session.currentToken)
 	err := checkCapabilities(ctx, service, needed)
 	if !errors.Is(err, atrest.ErrPermission) {
 		return err
 	}
-	m.log.WarnContext(ctx, "the policy of the service is written anew", "error", err)
+	if role.mount != m.cfg.AppRoleMount || role.role != m.cfg.RoleName {
+		return err // the role is another than the one that Config names
+	}
+	m.log.WarnContext(ctx, "the policy of the service is repaired", "error", err)
 	err = m.locked(ctx, func(ctx context.Context, s *sealed) error {
 		return m.withRoot(ctx, s.keys, func(ctx context.Context, root *vaultclient.Client) error {
-			return errors.Join(m.writePolicy(ctx, root), m.writeRole(ctx, root))
+			if _, err := m.readKey(ctx, root); err != nil {
+				return err // a mistyped name is not to be granted
+			}
+			return errors.Join(m.extendPolicy(ctx, root), m.extendRole(ctx, root))
 		})
 	})
+	if err == nil {
+		err = m.loginAnew(ctx, role)
+	}
 	if err != nil {
 		return err
 	}
 	return checkCapabilities(ctx, service, needed)
+}
+
+// extendPolicy adds to the policy, if it is there, what a service needs.
+func (m *Manager) extendPolicy(ctx context.Context, root *vaultclient.Client) error {
+	type policy struct {
+		Policy string `json:"policy"`
+	}
+	path := "sys/policies/acl/" + m.cfg.RoleName
+	there, _, err := vaultclient.Do[vaultclient.Data[policy]](ctx, root, vaultclient.Request{Method: http.MethodGet, Path: path})
+	if err != nil && !isMissing(err) {
+		return err
+	}
+	text := Policy(m.cfg.Mount, m.cfg.Key)
+	if err == nil && there != nil && there.Data.Policy != "" {
+		text = strings.TrimSpace(there.Data.Policy) + "\n" + text
+	}
+	return m.write(ctx, root, path, map[string]string{"policy": text})
+}
+
+// extendRole adds the policy to the role, if that lacks it.
+func (m *Manager) extendRole(ctx context.Context, root *vaultclient.Client) error {
+	type role struct {
+		Policies []string `json:"token_policies"`
+	}
+	there, _, err := vaultclient.Do[vaultclient.Data[role]](ctx, root, vaultclient.Request{Method: http.MethodGet, Path: m.rolePath()})
+	if err != nil {
+		return err
+	}
+	if there == nil {
+		return vaultclient.Garbage("no role")
+	}
+	if slices.Contains(there.Data.Policies, m.cfg.RoleName) {
+		return nil
+	}
+	return m.write(ctx, root, m.rolePath(), map[string]any{"token_policies": append(there.Data.Policies, m.cfg.RoleName)})
 }
 
 // finish sets Vault up after a run that died before it had done so. What was begun

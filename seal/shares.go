@@ -24,7 +24,12 @@ func shareName(set setID, number int) string {
 // others are there for when it does not answer.
 const defaultShareTime = 5 * time.Second
 
-// A shareStore is one of the databases, with a limit on the time of each call.
+// defaultProveTime is how long Vault may take to tell that a key is its own, after a change that
+// is done.
+const defaultProveTime = 15 * time.Second
+
+// A shareStore is one of the databases, with a limit on the time of each call, which holds even
+// if it does not hear of that: a directory on a file server that is gone.
 type shareStore struct {
 	records backend.Records
 	name    string // in errors
@@ -32,25 +37,54 @@ type shareStore struct {
 }
 
 func (s shareStore) get(ctx context.Context, name string) (backend.Record, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.limit, fmt.Errorf("%w: no answer within %v", atrest.ErrUnavailable, s.limit))
-	defer cancel()
-	r, err := s.records.GetRecord(ctx, name)
-	return r, timedOut(ctx, err)
+	return timed(ctx, s.limit, func(ctx context.Context) (backend.Record, error) { return s.records.GetRecord(ctx, name) })
 }
 
 func (s shareStore) put(ctx context.Context, name string, data []byte) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.limit, fmt.Errorf("%w: no answer within %v", atrest.ErrUnavailable, s.limit))
-	defer cancel()
-	_, err := s.records.PutRecord(ctx, name, data, "")
-	return timedOut(ctx, err)
+	_, err := timed(ctx, s.limit, func(ctx context.Context) (backend.Revision, error) { return s.records.PutRecord(ctx, name, data, "") })
+	return err
 }
 
-// timedOut says whose time it was that was over: the call's or the database's.
-func timedOut(ctx context.Context, err error) error {
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
+func (s shareStore) remove(ctx context.Context, name string, r backend.Revision) error {
+	_, err := timed(ctx, s.limit, func(ctx context.Context) (struct{}, error) { return struct{}{}, s.records.DeleteRecord(ctx, name, r) })
 	return err
+}
+
+func (s shareStore) list(ctx context.Context) ([]string, error) {
+	return timed(ctx, s.limit, func(ctx context.Context) (names []string, err error) {
+		for name, err := range s.records.ListRecords(ctx, sharePrefix) {
+			if err != nil {
+				return names, err
+			}
+			names = append(names, name)
+		}
+		return names, nil
+	})
+}
+
+// timed calls f, and gives up on it when its time is over.
+func timed[T any](ctx context.Context, limit time.Duration, f func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: no answer within %v", atrest.ErrUnavailable, limit))
+	defer cancel()
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := f(ctx)
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil && ctx.Err() != nil {
+			r.err = context.Cause(ctx)
+		}
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, context.Cause(ctx)
+	}
 }
 
 // shareStores are where shares are, or may be: those that are in use, and the former ones.
@@ -70,7 +104,9 @@ func checkShareRecords(records []backend.Records, shares, threshold int) error {
 		switch {
 		case r == nil:
 			return fmt.Errorf("Config.ShareRecords[%d] is nil", i)
-		case reflect.TypeOf(r).Comparable() && slices.Index(records, r) < i:
+		case reflect.ValueOf(r).Comparable() && slices.ContainsFunc(records[:i], func(o backend.Records) bool {
+			return reflect.ValueOf(o).Comparable() && o == r
+		}):
 			return fmt.Errorf("%w: Config.ShareRecords names one database twice", atrest.ErrUnsupported)
 		}
 	}
@@ -96,7 +132,7 @@ func (m *Manager) spread(ctx context.Context, header recordHeader, keys *unsealK
 	for i, value := range keys.shares {
 		store := m.shareStores()[i%len(m.cfg.ShareRecords)]
 		if err := m.putShare(ctx, store, header, &share{set, i + 1, value}, password); err != nil {
-			return nil, fmt.Errorf("writing share %d of the unseal key to %s: %w", i+1, store.name, err)
+			return nil, fmt.Errorf("writing share %d of the unseal key to %s: %w; if that database is lost, put another in its place", i+1, store.name, err)
 		}
 	}
 	return &unsealKeys{threshold: keys.threshold, set: set, count: len(keys.shares), header: &header}, nil
@@ -147,26 +183,41 @@ func (m *Manager) openShare(data []byte, header *recordHeader, set setID, number
 	return p.share.value, nil
 }
 
-// readShare looks for a share where it belongs, and then, should Config have been
-// another, everywhere.
+// readShare asks all databases for a share at once, since it may be in any, should Config have
+// been another, and some may not answer.
 func (m *Manager) readShare(ctx context.Context, keys *unsealKeys, number int, password *secret) (*secret, error) {
 	stores := m.shareStores()
-	if n := len(m.cfg.ShareRecords); n > 0 {
-		at := (number - 1) % n
-		stores[0], stores[at] = stores[at], stores[0]
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type answer struct {
+		data []byte
+		err  error
 	}
-	var failed error // the first, which is of where it belongs, if it is there
-	for _, store := range stores {
-		stored, err := store.get(ctx, shareName(keys.set, number))
+	answers := make([]chan answer, len(stores))
+	for i, store := range stores {
+		answers[i] = make(chan answer, 1)
+		go func() {
+			stored, err := store.get(ctx, shareName(keys.set, number))
+			answers[i] <- answer{stored.Data, err}
+		}()
+	}
+	first := 0 // where it belongs
+	if n := len(m.cfg.ShareRecords); n > 0 {
+		first = (number - 1) % n
+	}
+	var failed error
+	for i := range stores {
+		at := (first + i) % len(stores)
+		a := <-answers[at]
 		var value *secret
-		if err == nil {
-			value, err = m.openShare(stored.Data, keys.header, keys.set, number, password)
+		if a.err == nil {
+			value, a.err = m.openShare(a.data, keys.header, keys.set, number, password)
 		}
-		if err == nil {
+		if a.err == nil {
 			return value, nil
 		}
-		if failed == nil && !errors.Is(err, atrest.ErrNotFound) {
-			failed = fmt.Errorf("%s: %w", store.name, err)
+		if failed == nil && !errors.Is(a.err, atrest.ErrNotFound) {
+			failed = fmt.Errorf("%s: %w", stores[at].name, a.err)
 		}
 	}
 	if failed == nil {
@@ -323,15 +374,13 @@ type storedShare struct {
 // listShares lists the shares that are there as a change begins, before it writes any.
 func (m *Manager) listShares(ctx context.Context) (found []storedShare) {
 	for _, store := range m.shareStores() {
-		ctx, cancel := context.WithTimeout(ctx, store.limit)
-		for name, err := range store.records.ListRecords(ctx, sharePrefix) {
-			if err != nil {
-				m.log.WarnContext(ctx, "looking for shares of earlier unseal keys failed; they stay", "where", store.name, "error", err)
-				break
-			}
+		names, err := store.list(ctx)
+		if err != nil {
+			m.log.WarnContext(ctx, "looking for shares of earlier unseal keys failed; they stay", "where", store.name, "error", err)
+		}
+		for _, name := range names {
 			found = append(found, storedShare{store, name})
 		}
-		cancel()
 	}
 	return found
 }
@@ -340,19 +389,20 @@ func (m *Manager) listShares(ctx context.Context) (found []storedShare) {
 // these sets: those of the key before last, and of runs that died.
 //
 // Three things make sure that nobody needs them. The present key is in one of the sets, and has
-// been proven to be Vault's, so that this is no old seal record. Another node that is about
-// to name one of them has read the seal record before ours was written, and fails to
-// replace it. And the set that the record before named is kept once more, should
-// the database lose its last moments.
+// been proven to be Vault's. Another node that is about to name one of them has read the
+// seal record before ours was written, and fails to replace it. And the set that the record
+// before named is kept once more, should the database lose its last moments.
 func (m *Manager) sweepShares(ctx context.Context, found []storedShare, install installID, keep ...*unsealKeys) {
+	silent := map[string]bool{} // databases that don't answer
 	for _, share := range found {
 		named := func(k *unsealKeys) bool {
 			return k != nil && k.set != "" && strings.HasPrefix(share.name, sharePrefix+string(k.set)+"-")
 		}
-		if slices.ContainsFunc(keep, named) {
+		if silent[share.store.name] || slices.ContainsFunc(keep, named) {
 			continue
 		}
 		if err := removeShare(ctx, share, install); err != nil {
+			silent[share.store.name] = errors.Is(err, atrest.ErrUnavailable)
 			m.log.WarnContext(ctx, "a share of an earlier unseal key stays", "where", share.store.name, "record", share.name, "error", err)
 		}
 	}
@@ -371,9 +421,7 @@ func removeShare(ctx context.Context, s storedShare, install installID) error {
 	if err != nil || r.state != stateShare || r.install != install {
 		return nil // somebody else's
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.store.limit)
-	defer cancel()
-	return s.store.records.DeleteRecord(ctx, s.name, stored.Revision)
+	return s.store.remove(ctx, s.name, stored.Revision)
 }
 
 // removeRecord removes a record. One that is gone is as good.

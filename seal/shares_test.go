@@ -543,6 +543,18 @@ func TestHangingShareRecords(t *testing.T) {
 			t.Errorf("%s, deaf: %v after %v", name, err, time.Since(began))
 		}
 	}
+	deaf := m.cfg // with new databases that do not answer yet
+	deaf.ShareRecords, deaf.FormerShareRecords = []backend.Records{h}, m.cfg.ShareRecords[:2]
+	m.cfg = deaf
+	for name, f := range map[string]func() error{
+		"Boot":  func() error { mustRestart(t, vault); return m.Boot(t.Context(), nil) },
+		"Rekey": func() error { return m.Rekey(t.Context(), 1, 1) },
+	} {
+		began := time.Now()
+		if err := f(); (err == nil) != (name == "Boot") || time.Since(began) > 20*time.Second {
+			t.Errorf("%s with databases that are new: %v after %v", name, err, time.Since(began))
+		}
+	}
 	close(h.released)
 }
 

@@ -54,7 +54,7 @@ func (s Status) String() string {
 		if s.LostShares == 1 {
 			shares = "1 share"
 		}
-		return fmt.Sprintf("installation %s: works, but %s of the unseal key can't be read: see to Config.ShareRecords, or make others (Rekey)", s.Installation, shares)
+		return fmt.Sprintf("installation %s: works, but %s of the unseal key can't be read: see to the databases in Config.ShareRecords; if one is lost, put another in its place there, and Rekey", s.Installation, shares)
 	}
 	return fmt.Sprintf("installation %s: all is well (password generation %d, vault %s, transit key version %d)", s.Installation, s.Generation, s.Vault, s.KeyVersion)
 }
@@ -168,17 +168,21 @@ func (w *walk) password(context.Context) error {
 	return err
 }
 
+// shares wants those of the key, or, if a rekey is unfinished, of one of the two.
 func (w *walk) shares(ctx context.Context) error {
+	var failed error
 	for _, keys := range []*unsealKeys{w.s.keys, w.s.pending} {
 		if keys == nil {
 			continue
 		}
-		if err := w.m.gatherUpTo(ctx, keys, keys.total(), w.opener); err != nil {
-			return err
+		err := w.m.gatherUpTo(ctx, keys, keys.total(), w.opener)
+		if err == nil {
+			w.status.LostShares += keys.total() - len(keys.shares)
+			return nil
 		}
-		w.status.LostShares += keys.total() - len(keys.shares)
+		failed = errors.Join(failed, err)
 	}
-	return nil
+	return failed
 }
 
 func (w *walk) vault(ctx context.Context) (err error) {

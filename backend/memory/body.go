@@ -24,9 +24,15 @@ type body struct {
 // readBody reads r to EOF, looking at ctx between reads.
 func readBody(ctx context.Context, r io.Reader) (body, error) {
 	var b body
-	buf := make([]byte, chunkSize)
+	buf := make([]byte, firstRead(r))
 	for {
 		n, err := fill(ctx, r, buf)
+		if err == nil && n < chunkSize { // it is longer than it said; all chunks but the last are full
+			buf = append(buf, make([]byte, chunkSize-n)...)
+			var more int
+			more, err = fill(ctx, r, buf[n:])
+			n += more
+		}
 		if n > 0 {
 			b.chunks = append(b.chunks, bytes.Clone(buf[:n]))
 			b.size += int64(n)
@@ -39,6 +45,15 @@ func readBody(ctx context.Context, r io.Reader) (body, error) {
 			return body{}, err
 		}
 	}
+}
+
+// firstRead is how much to ask for at first: one byte more than the body says that it has,
+// in order to see its end.
+func firstRead(body io.Reader) int {
+	if sized, ok := body.(interface{ Len() int }); ok {
+		return min(max(sized.Len(), 0), chunkSize-1) + 1
+	}
+	return chunkSize
 }
 
 // fill reads until buf is full. io.ReadFull would not do: it reports EOF after
