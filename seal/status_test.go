@@ -246,7 +246,7 @@ func TestStatusIsOneLine(t *testing.T) {
 			Err: errors.Join(errors.New("unreachable"), errors.New("1 error occurred:\n\t* no route\r\n\n"))},
 		"installation i: works, but 1 share of the unseal key can't be read: see to the databases in Config.ShareRecords; if one is lost, put another in its place there, and Rekey":  {Installation: "i", LostShares: 1},
 		"installation i: works, but 2 shares of the unseal key can't be read: see to the databases in Config.ShareRecords; if one is lost, put another in its place there, and Rekey": {Installation: "i", LostShares: 2},
-		"installation i: all is well (password generation 3, vault active, transit key version 2)":                                {Installation: "i", Generation: 3, Vault: VaultActive, KeyVersion: 2},
+		"installation i: all is well (password generation 3, vault active, transit key version 2)":                                                                                    {Installation: "i", Generation: 3, Vault: VaultActive, KeyVersion: 2},
 	} {
 		if got := s.String(); got != want {
 			t.Errorf("got  %q\nwant %q", got, want)
