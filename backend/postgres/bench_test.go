@@ -209,7 +209,7 @@ func BenchmarkGetGiB(b *testing.B) {
 }
 
 // inParallel calls f for 0 … n-1 from so many callers.
-func inParallel(b *testing.B, callers, n int, f func(i int) error) {
+func inParallel(b testing.TB, callers, n int, f func(i int) error) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range callers {
@@ -229,7 +229,7 @@ func inParallel(b *testing.B, callers, n int, f func(i int) error) {
 func BenchmarkPut(b *testing.B) {
 	header := make([]byte, 300)
 	for _, size := range []int{1 << 10, 16 << 10, 256 << 10} {
-		for _, callers := range []int{1, 64} {
+		for _, callers := range []int{1, 8, 64, 256} {
 			b.Run(fmt.Sprintf("%dKiB/%dcallers", size>>10, callers), func(b *testing.B) {
 				s := newStore(b, newPool(b, server.URL()))
 				execSQL(b, s, `CREATE TABLE @schema@.bare (name text PRIMARY KEY, header bytea, body bytea)`)
@@ -257,7 +257,7 @@ func BenchmarkPut(b *testing.B) {
 // BenchmarkGet compares gets of whole small objects with a SELECT of the same bytes.
 func BenchmarkGet(b *testing.B) {
 	for _, size := range []int{1 << 10, 16 << 10, 256 << 10} {
-		for _, callers := range []int{1, 64} {
+		for _, callers := range []int{1, 8, 64, 256} {
 			b.Run(fmt.Sprintf("%dKiB/%dcallers", size>>10, callers), func(b *testing.B) {
 				s := newStore(b, newPool(b, server.URL()))
 				body := randomBytes(size)

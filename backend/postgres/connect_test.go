@@ -62,8 +62,6 @@ func TestRefusedConnection(t *testing.T) {
 		if err != nil && !strings.Contains(err.Error(), c.remedy) {
 			t.Errorf("%s: no remedy in %q", c.name, err)
 		}
-		other := *s
-		other.pool = pool
-		wantAll(t, c.name, everyCall(t.Context(), &other), c.want)
+		wantAll(t, c.name, everyCall(t.Context(), elsewhere(s, pool)), c.want)
 	}
 }

@@ -141,9 +141,8 @@ func TestServerTimeouts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, setting := range []string{"&statement_timeout=100", "&lock_timeout=100"} {
-		limited := *s
-		limited.pool = newPool(t, server.URL()+setting)
-		wantAll(t, setting, everyCall(t.Context(), &limited), atrest.ErrUnavailable)
+		limited := elsewhere(s, newPool(t, server.URL()+setting))
+		wantAll(t, setting, everyCall(t.Context(), limited), atrest.ErrUnavailable)
 	}
 }
 

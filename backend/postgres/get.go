@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/atrest/atrest"
 	"github.com/atrest/atrest/backend"
@@ -28,7 +29,9 @@ const (
 )
 
 // Get reads an object as [backend.Blobs] says. A body of up to 256 KiB, and a range within
-// one chunk of a larger one, come in one round trip. The others are read in pages of up to
+// one chunk of a larger one, come in one round trip, which gets of up to 64 KiB that are
+// under way at once may share; in that, a whole body that turns out to be longer
+// is left for another round trip. The others are read in pages of up to
 // 4 MiB, the next two being fetched while one is consumed; between pages no connection is
 // held. A reader whose object was replaced or deleted meanwhile fails with
 // ErrConflict when it comes to the next page.
@@ -61,24 +64,29 @@ func (s *Store) Get(ctx context.Context, name string, rng backend.Range, version
 	}, nil
 }
 
-// getSQL fetches, with the row, as much of the body as one page holds. Of the
-// range, $2 is the offset, $3 how many bytes, and $4 the position in an inline body,
-// which counts from 1 and in 32 bits. A header that is longer than it may be
-// is cut, to be refused before it fills memory.
+// getColumns fetch, with the row, as much of the body as one page holds. Of the range,
+// they are given the offset, how many bytes, and the position in an inline body, which counts
+// from 1 and in 32 bits, and a case in which none is fetched. A header that is longer than it
+// may be is cut, to be refused before it fills memory.
 //
 // A chunk is stored uncompressed, so substring reads no more of it than it returns. It is not used
 // where it would return all, because that takes the server twice as long.
-var getSQL = statement{`
-SELECT o.version, o.size, o.chunk_size, octet_length(o.body), substring(o.header FROM 1 FOR 1025),
-    CASE WHEN $3::integer = 0 THEN NULL
-         WHEN $4::integer = 1 AND octet_length(o.body) <= $3::integer THEN o.body
-         WHEN o.body IS NOT NULL THEN substring(o.body FROM $4::integer FOR $3::integer)
+func getColumns(offset, length, position, none string) string {
+	return strings.NewReplacer("@offset@", offset, "@length@", length, "@position@", position, "@none@", none).Replace(`
+    o.version, o.size, o.chunk_size, octet_length(o.body), substring(o.header FROM 1 FOR 1025),
+    CASE WHEN @length@ = 0 THEN NULL @none@
+         WHEN @position@ = 1 AND octet_length(o.body) <= @length@ THEN o.body
+         WHEN o.body IS NOT NULL THEN substring(o.body FROM @position@ FOR @length@)
          ELSE (SELECT CASE
-                   WHEN $2::bigint % o.chunk_size = 0 AND octet_length(c.data) <= $3::integer THEN c.data
-                   ELSE substring(c.data FROM ($2::bigint % o.chunk_size + 1)::integer FOR $3::integer)
+                   WHEN @offset@ % o.chunk_size = 0 AND octet_length(c.data) <= @length@ THEN c.data
+                   ELSE substring(c.data FROM (@offset@ % o.chunk_size + 1)::integer FOR @length@)
                END
-               FROM @schema@.chunks c WHERE c.version = o.version AND c.seq = $2::bigint / o.chunk_size)
-    END
+               FROM @schema@.chunks c WHERE c.version = o.version AND c.seq = @offset@ / o.chunk_size)
+    END`)
+}
+
+var getSQL = statement{`
+SELECT ` + getColumns("$2::bigint", "$3::integer", "$4::integer", "") + `
 FROM @schema@.objects o WHERE o.name = $1`,
 	[]uint32{pgtype.TextOID, pgtype.Int8OID, pgtype.Int4OID, pgtype.Int4OID}, false}
 
@@ -91,26 +99,13 @@ type gotRow struct {
 	bodySize  *int32 // nil: it is not
 	header    []byte
 	page      []byte // the first of what was selected
+	shared    bool   // the page is not there if it is long, see lookup
 }
 
-func (s *Store) getRow(ctx context.Context, escaped string, rng backend.Range) (row gotRow, err error) {
-	length := int64(firstPage)
-	if rng.Length >= 0 {
-		length = min(rng.Length, firstPage)
-	}
-	// No body in a row reaches this far, and no shift below it overflows.
-	inlinePosition := min(rng.Offset, 1<<30) + 1
-	_, err = s.do(ctx, s.sql.get, func(rows pgx.Rows) error {
-		row = gotRow{}
-		for rows.Next() {
-			row.found = true
-			if err := rows.Scan(&row.id, &row.size, &row.chunkSize, &row.bodySize, &row.header, &row.page); err != nil {
-				return err
-			}
-		}
-		return nil
-	}, escaped, rng.Offset, length, inlinePosition)
-	return row, err
+// scan reads what getColumns fetch, and more after it.
+func (row *gotRow) scan(rows pgx.Rows, more ...any) error {
+	row.found = true
+	return rows.Scan(append([]any{&row.id, &row.size, &row.chunkSize, &row.bodySize, &row.header, &row.page}, more...)...)
 }
 
 // check looks at what the database says before any of it is used.

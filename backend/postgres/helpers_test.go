@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/atrest/atrest/backend"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // mustPut stores n bytes that depend on n, with the header "header".
@@ -42,6 +43,14 @@ func wantObject(t testing.TB, s *Store, name string, v backend.Version, n int) {
 	if wellEnded := err == io.EOF || err == io.ErrUnexpectedEOF; !wellEnded || o.Size != int64(n) || !bytes.Equal(got[:m], bodyOf(n)) || string(o.Header) != "header" {
 		t.Fatalf("%q has %d bytes, header %q, error %v; want %d bytes", name, m, o.Header, err, n)
 	}
+}
+
+// elsewhere returns a store like s with connections of another pool.
+func elsewhere(s *Store, pool *pgxpool.Pool) *Store {
+	other := *s
+	other.pool = pool
+	other.gather()
+	return &other
 }
 
 func wantNoResidue(t testing.TB, s *Store) {

@@ -17,6 +17,13 @@ const inlineLimit = 256 << 10
 // statement, sent once the body was read. A larger one is sent while it is read, in
 // a transaction that lasts as long, on a connection that is held as long; at most
 // half of the pool's connections are, further puts wait. If the body panics, so does Put.
+//
+// Puts of up to 16 KiB, with no condition or IfAbsent, that are under way at once may share
+// a statement. Of those with one name the last is written, or the first if absent: the others
+// return as if they had come just before or after it. A put whose ctx ends then waits for
+// the statement, for 2 seconds at most, and returns ErrUnavailable if it does not know by
+// then what became of it.
+//
 // If the connection ends before the server has answered, Put looks for what it has
 // put, and waits until a synchronous standby has it too, for 2 seconds in all, before it
 // returns ErrUnavailable.
@@ -45,11 +52,10 @@ func (s *Store) Put(ctx context.Context, name string, header []byte, body io.Rea
 // putInline stores a body in its object's row.
 func (s *Store) putInline(ctx context.Context, o object, body []byte, cond backend.Condition) error {
 	o.body, o.size = body, int64(len(body))
-	affected, err := s.do(ctx, s.putStatement(cond), noRows, o.args(cond)...)
-	if err != nil {
-		return err
+	if len(body) <= groupBody && cond.IfVersion == "" {
+		return s.putShared(ctx, o, cond)
 	}
-	return conditionMet(affected, cond)
+	return s.putAlone(ctx, o, cond)
 }
 
 // An object is a row that is to be.

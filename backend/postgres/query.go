@@ -29,8 +29,9 @@ func (st statement) in(schema string) *statement {
 type statements struct {
 	schemaVersion, schemaExists         *statement
 	put, putIfAbsent, putIfVersion      *statement
+	putBatch, putBatchIfAbsent          *statement
 	copy, copyIfAbsent, copyIfVersion   *statement
-	get, page, current                  *statement
+	get, getBatch, page, current        *statement
 	setHeader, setHeaders, delete, list *statement
 	deleteIfVersion                     *statement
 	copyChunks                          string
@@ -38,15 +39,20 @@ type statements struct {
 
 func newStatements(schema string) statements {
 	return statements{
-		schemaVersion:   schemaVersionSQL.in(schema),
-		schemaExists:    schemaExistsSQL.in(schema),
-		put:             putSQL.in(schema),
-		putIfAbsent:     putIfAbsentSQL.in(schema),
-		putIfVersion:    putIfVersionSQL.in(schema),
+		schemaVersion: schemaVersionSQL.in(schema),
+		schemaExists:  schemaExistsSQL.in(schema),
+		put:           putSQL.in(schema),
+		putIfAbsent:   putIfAbsentSQL.in(schema),
+		putIfVersion:  putIfVersionSQL.in(schema),
+
+		putBatch:         putBatchSQL.in(schema),
+		putBatchIfAbsent: putBatchIfAbsentSQL.in(schema),
+
 		copy:            copySQL(anyTarget).in(schema),
 		copyIfAbsent:    copySQL(absentTarget).in(schema),
 		copyIfVersion:   copySQL(versionTarget).in(schema),
 		get:             getSQL.in(schema),
+		getBatch:        getBatchSQL.in(schema),
 		page:            pageSQL.in(schema),
 		current:         currentSQL.in(schema),
 		setHeader:       setHeaderSQL.in(schema),

@@ -64,6 +64,9 @@ type Store struct {
 	standstill time.Duration // see there
 
 	rowBuffers, pageBuffers *sync.Pool // of *[]byte
+
+	puts, putsIfAbsent *putGroup
+	gets               *getGroup
 }
 
 var (
@@ -112,6 +115,7 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 		rowBuffers:  bufferPool(copyRowHeader + chunkSize),
 		pageBuffers: bufferPool(pageSize),
 	}
+	s.gather()
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -97,8 +97,6 @@ func TestServerWithoutTLS(t *testing.T) {
 		if err != nil && !strings.Contains(err.Error(), "ssl = on") {
 			t.Errorf("no remedy in %q", err)
 		}
-		other := *s
-		other.pool = asking
-		wantAll(t, mode, everyCall(t.Context(), &other), atrest.ErrUnsupported)
+		wantAll(t, mode, everyCall(t.Context(), elsewhere(s, asking)), atrest.ErrUnsupported)
 	}
 }

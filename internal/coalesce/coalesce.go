@@ -13,7 +13,7 @@ import (
 )
 
 // A Group gathers concurrent calls. One rule decides when waiting calls leave, see pump:
-// at once, unless a young request is under way, whose return they wait for.
+// at once, unless young requests are under way, for whose return they wait.
 //
 // A lone call therefore never waits. Under load, the time that a request takes
 // is the time in which the next batch gathers.
@@ -33,6 +33,10 @@ type Config[In, Out any] struct {
 	// ends only when every caller has left.
 	Send func(context.Context, []In) ([]Out, []error)
 
+	// Alone, if it is there, makes the request of a call that no other goes with, in the
+	// goroutine and with the context of its caller.
+	Alone func(context.Context, In) (Out, error)
+
 	// DropIn is told once of each input that is no longer needed, DropOut of
 	// each result that nobody is there to take. Both may wipe.
 	DropIn  func(In)
@@ -40,19 +44,30 @@ type Config[In, Out any] struct {
 
 	MaxBatch    int           // calls in a request
 	MaxInFlight int           // requests under way
+	MaxYoung    int           // of these, young ones beside which nothing leaves; 0 is 1
 	Patience    time.Duration // how long a request is young
+
+	// Linger is how long a call whose context has ended still waits for the request that
+	// it shares, to return what became of it. The request is told to end once all
+	// of its callers have left. 0 is not at all.
+	Linger time.Duration
 }
+
+// ErrLeft is found in the error of a call that has left while its request was under way,
+// so that what became of it is not known.
+var ErrLeft = errors.New("waiting for the answer")
 
 // New returns a Group.
 func New[In, Out any](cfg Config[In, Out]) *Group[In, Out] {
 	return &Group[In, Out]{Config: cfg}
 }
 
-// call is one caller's part. Its fields but ctx, in and done are guarded by
+// call is one caller's part. Its fields but ctx, in and the channels are guarded by
 // the Group's mutex until done is closed.
 type call[In, Out any] struct {
 	ctx  context.Context // of the caller; for its values
 	in   In
+	turn chan struct{} // closed when the caller is to make the request itself
 	done chan struct{}
 
 	out      Out
@@ -67,14 +82,14 @@ type call[In, Out any] struct {
 // flight is one request under way.
 type flight[In, Out any] struct {
 	calls   []*call[In, Out]
-	callers int // who have not left
-	cancel  context.CancelFunc
+	callers int                // who have not left
+	cancel  context.CancelFunc // nil if the only caller makes the request itself
 	young   bool
 	overdue *time.Timer
 }
 
-// Do sends in, together with others, and returns its result. When ctx ends
-// first, Do returns ctx's error at once and the others are not disturbed.
+// Do sends in, together with others, and returns its result. When ctx ends first, Do
+// returns ctx's error, at once or after Linger, and the others are not disturbed.
 // Do owns in, also when it fails.
 func (g *Group[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 	var none Out
@@ -82,19 +97,28 @@ func (g *Group[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 		g.DropIn(in)
 		return none, err
 	}
-	x := &call[In, Out]{ctx: ctx, in: in, done: make(chan struct{})}
+	x := &call[In, Out]{ctx: ctx, in: in, turn: make(chan struct{}), done: make(chan struct{})}
 	g.enter(x)
 	select {
 	case <-x.done:
+	case <-x.turn:
+		return g.sendAlone(x)
 	case <-ctx.Done():
-		if g.leave(x) {
-			return none, fmt.Errorf("waiting for the answer: %w", ctx.Err())
+		if err := g.leave(x); err != nil {
+			return none, err
 		}
 	}
 	if x.panicked != nil {
 		panic(*x.panicked)
 	}
 	return x.out, x.err
+}
+
+// Waiting returns how many calls wait to leave.
+func (g *Group[In, Out]) Waiting() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.waiting)
 }
 
 func (g *Group[In, Out]) enter(x *call[In, Out]) {
@@ -104,32 +128,68 @@ func (g *Group[In, Out]) enter(x *call[In, Out]) {
 	g.pump()
 }
 
-// leave takes x out, and reports false if its result is there already.
-func (g *Group[In, Out]) leave(x *call[In, Out]) bool {
+// sendAlone makes a request in the goroutine of its only caller, where it may panic.
+func (g *Group[In, Out]) sendAlone(x *call[In, Out]) (Out, error) {
+	defer func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.DropIn(x.in)
+		g.end(x.flight)
+	}()
+	return g.Alone(x.ctx, x.in)
+}
+
+// leave takes x out, or, if it shares a request that is under way, waits for that as long
+// as Linger says. It returns nil if there is a result.
+func (g *Group[In, Out]) leave(x *call[In, Out]) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
 	case x.landed:
-		return false
+		return nil
 	case x.flight == nil:
 		i := slices.Index(g.waiting, x)
 		g.waiting = slices.Delete(g.waiting, i, i+1)
 		g.DropIn(x.in)
-	default:
-		x.left = true
-		if x.flight.callers--; x.flight.callers == 0 {
-			x.flight.cancel()
-		}
+		return fmt.Errorf("waiting for the answer: %w", x.ctx.Err())
+	case x.flight.cancel == nil: // its turn came at the same time
+		g.DropIn(x.in)
+		g.end(x.flight)
+		return fmt.Errorf("waiting for the answer: %w", x.ctx.Err())
 	}
-	return true
+	if x.flight.callers--; x.flight.callers == 0 {
+		x.flight.cancel()
+	}
+	g.linger(x)
+	if x.landed {
+		return nil
+	}
+	x.left = true
+	return fmt.Errorf("%w: %w", ErrLeft, x.ctx.Err())
 }
 
-// pump launches waiting calls for as long as they should not wait: no young
-// request is under way, or they fill a batch, which would gain nothing from
+// linger waits until x has landed, within limits. The caller holds g.mu, which is free in
+// the meantime.
+func (g *Group[In, Out]) linger(x *call[In, Out]) {
+	if g.Linger == 0 {
+		return
+	}
+	g.mu.Unlock()
+	defer g.mu.Lock()
+	timer := time.NewTimer(g.Linger)
+	defer timer.Stop()
+	select {
+	case <-x.done:
+	case <-timer.C:
+	}
+}
+
+// pump launches waiting calls for as long as they should not wait: fewer than MaxYoung
+// young requests are under way, or they fill a batch, which would gain nothing from
 // waiting. The caller holds g.mu.
 func (g *Group[In, Out]) pump() {
 	for len(g.waiting) > 0 && g.inFlight < g.MaxInFlight &&
-		(g.young == 0 || len(g.waiting) >= g.MaxBatch) {
+		(g.young < max(g.MaxYoung, 1) || len(g.waiting) >= g.MaxBatch) {
 		n := min(len(g.waiting), g.MaxBatch)
 		calls := slices.Clone(g.waiting[:n])
 		g.waiting = slices.Delete(g.waiting, 0, n)
@@ -137,10 +197,9 @@ func (g *Group[In, Out]) pump() {
 	}
 }
 
+// launch makes one request of the calls. The caller holds g.mu.
 func (g *Group[In, Out]) launch(calls []*call[In, Out]) {
-	// The request belongs to all of its callers: it may not end with the first.
-	ctx, cancel := context.WithCancel(context.WithoutCancel(calls[0].ctx))
-	f := &flight[In, Out]{calls: calls, callers: len(calls), cancel: cancel, young: true}
+	f := &flight[In, Out]{calls: calls, callers: len(calls), young: true}
 	for _, x := range calls {
 		x.flight = f
 	}
@@ -152,6 +211,13 @@ func (g *Group[In, Out]) launch(calls []*call[In, Out]) {
 		g.age(f)
 		g.pump()
 	})
+	if len(calls) == 1 && g.Alone != nil {
+		close(calls[0].turn)
+		return
+	}
+	// The request belongs to all of its callers: it may not end with the first.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(calls[0].ctx))
+	f.cancel = cancel
 	go g.fly(ctx, f)
 }
 
@@ -189,7 +255,6 @@ func (g *Group[In, Out]) fly(ctx context.Context, f *flight[In, Out]) {
 // where it can be recovered from, as if the caller had sent the request itself.
 func (g *Group[In, Out]) land(f *flight[In, Out], outs []Out, errs []error, panicked *string) {
 	f.cancel()
-	f.overdue.Stop()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	complete := len(outs) == len(f.calls) && len(errs) == len(f.calls)
@@ -205,6 +270,12 @@ func (g *Group[In, Out]) land(f *flight[In, Out], outs []Out, errs []error, pani
 		x.landed = true
 		close(x.done)
 	}
+	g.end(f)
+}
+
+// end makes room for the next request. The caller holds g.mu.
+func (g *Group[In, Out]) end(f *flight[In, Out]) {
+	f.overdue.Stop()
 	g.age(f)
 	g.inFlight--
 	g.pump()
