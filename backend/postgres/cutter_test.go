@@ -39,7 +39,7 @@ func (c *cutter) intoPool(cfg *pgxpool.Config) {
 type cutConn struct {
 	net.Conn
 	*cutter
-	cut bool // with the next answer
+	cut atomic.Bool // with the next answer
 }
 
 // cancelRequest is the code of that message (PostgreSQL, "Message Formats").
@@ -55,17 +55,17 @@ func (c *cutConn) Write(p []byte) (int, error) {
 	if c.when == unsent {
 		return len(p), c.Conn.Close()
 	}
+	c.cut.Store(c.when == answered) // before the answer can be there
 	n, err := c.Conn.Write(p)
 	if c.when == sent {
 		c.Conn.Close() // the test looks at what comes of it
 	}
-	c.cut = c.when == answered
 	return n, err
 }
 
 func (c *cutConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if c.cut && n > 0 {
+	if c.cut.Load() && n > 0 {
 		c.Conn.Close() // as above
 		return 0, io.EOF
 	}

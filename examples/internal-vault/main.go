@@ -43,8 +43,8 @@ func run(ctx context.Context, dir, database string) (err error) {
 		return err
 	}
 	defer pool.Close()
-	blobs, err1 := postgres.New(ctx, postgres.Config{Pool: pool})
-	records, err2 := postgres.NewRecords(ctx, postgres.RecordsConfig{Pool: pool})
+	blobs, err1 := postgres.New(ctx, postgres.Config{Pool: pool, Schema: "internal_vault"})
+	records, err2 := postgres.NewRecords(ctx, postgres.RecordsConfig{Pool: pool, Schema: "internal_vault"})
 	if os.Mkdir(dir, 0o700) == nil { // a new machine; from then on, a key that is missing is an error
 		err1 = errors.Join(err1, seal.CreateKeyFile(dir+"/instance.key"))
 	}
