@@ -85,9 +85,8 @@ func (m *Manager) openShare(data []byte, header *recordHeader, set setID, number
 }
 
 // readShare asks all databases for a share at once, since it may be in any, should Config have
-// been another, and some may not answer.
-func (m *Manager) readShare(ctx context.Context, keys *unsealKeys, number int, password *secret) (*secret, error) {
-	stores := m.shareStores()
+// been another, and some may not answer. Where it belongs counts first.
+func (m *Manager) readShare(ctx context.Context, stores []shareStore, first int, keys *unsealKeys, number int, password *secret) (*secret, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type answer struct {
@@ -101,10 +100,6 @@ func (m *Manager) readShare(ctx context.Context, keys *unsealKeys, number int, p
 			stored, err := store.get(ctx, shareName(keys.set, number))
 			answers[i] <- answer{stored.Data, err}
 		}()
-	}
-	first := 0 // where it belongs
-	if n := len(m.cfg.ShareRecords); n > 0 {
-		first = (number - 1) % n
 	}
 	var failed error
 	for i := range stores {
@@ -205,12 +200,13 @@ func (m *Manager) keepShares(ctx context.Context, keys *unsealKeys, got []gather
 
 func (m *Manager) readShares(ctx context.Context, keys *unsealKeys, password *secret) <-chan gathered {
 	results := make(chan gathered, keys.count)
+	stores, inUse := m.shareStores(), max(len(m.cfg.ShareRecords), 1)
 	named := &unsealKeys{set: keys.set, header: keys.header} // keys itself is written to by whoever gathers
 	for number := 1; number <= keys.count; number++ {
 		password := password.clone() // a call may outlast this one
 		go func() {
 			defer password.wipe()
-			value, err := m.readShare(ctx, named, number, password)
+			value, err := m.readShare(ctx, stores, (number-1)%inUse, named, number, password)
 			results <- gathered{number, value, err}
 		}()
 	}
