@@ -164,7 +164,7 @@ func TestManyEnds(t *testing.T) {
 		blobs.put, _ = fails(10, with)
 		good, bad := 0, 0
 		var last error
-		for info, err := range s.PutMany(t.Context(), secretsOf(5000), nil) {
+		for info, err := range s.PutMany(t.Context(), secretsOf(5000), &storage.ManyOptions{Concurrency: 16}) {
 			switch {
 			case err == nil:
 				good++
