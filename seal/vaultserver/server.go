@@ -145,9 +145,12 @@ func (s *Server) firstLaunch(ctx context.Context) (*child.Process, error) {
 	for {
 		p, err := s.launch(ctx)
 		switch {
-		case err != nil && ctx.Err() != nil && failed != nil:
+		case err != nil && ctx.Err() != nil:
+			if failed == nil { // nor did this one come to its end, or only just
+				failed = err
+			}
 			return nil, fmt.Errorf("%w (%w)", failed, context.Cause(ctx))
-		case err == nil || ctx.Err() != nil || !errors.Is(err, atrest.ErrVaultUnavailable):
+		case err == nil || !errors.Is(err, atrest.ErrVaultUnavailable):
 			return p, err
 		}
 		failed = err
