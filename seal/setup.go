@@ -265,6 +265,9 @@ func (m *Manager) extendPolicy(ctx context.Context, root *vaultclient.Client) er
 		return err
 	}
 	text := Policy(m.cfg.Mount, m.cfg.Key)
+	if err == nil && there != nil && strings.Contains(there.Data.Policy, text) {
+		return nil // something else denies it, which adding it again would not change
+	}
 	if err == nil && there != nil && there.Data.Policy != "" {
 		text = strings.TrimSpace(there.Data.Policy) + "\n" + text
 	}
