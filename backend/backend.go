@@ -211,3 +211,25 @@ type HeaderBatcher interface {
 	// not defined. Updates may be any number, also none.
 	SetHeaders(ctx context.Context, updates []HeaderUpdate) []error
 }
+
+// A SmallPut is one of the puts of a PutBatch: what Put takes, with a body that is
+// in memory.
+type SmallPut struct {
+	Name     string
+	Header   []byte
+	Body     []byte
+	IfAbsent bool
+}
+
+// A PutBatcher is a [Blobs] that puts many small objects faster together than one
+// by one. It is optional; package storage uses it where it is there.
+type PutBatcher interface {
+	// PutBatch does what Put does for each, in any order, and returns as many
+	// versions and errors as it is given puts. One put that fails fails alone, but for
+	// an error of the engine, which may be the answer to many: of each, Put's
+	// contract holds as it does with that error. Of several puts of one
+	// name, each is answered as if they had been called one after the other; which
+	// is first is not defined. Nothing of a put is kept or changed. Bodies should be of some
+	// 16 KiB at most, and may be of any length. Puts may be any number, also none.
+	PutBatch(ctx context.Context, puts []SmallPut) ([]Version, []error)
+}

@@ -28,6 +28,10 @@ type result struct {
 	TheirsAllocs *float64 `json:"theirs_allocs,omitempty"`
 	TheirsBytes  *float64 `json:"theirs_alloc_bytes,omitempty"`
 
+	// Spent is processor time in µs an operation, by program.
+	OursSpent   map[string]float64 `json:"ours_processor_us,omitempty"`
+	TheirsSpent map[string]float64 `json:"theirs_processor_us,omitempty"`
+
 	// Elsewhere is how many cores others had on average, where that is noise.
 	Elsewhere *float64 `json:"elsewhere,omitempty"`
 
@@ -52,6 +56,7 @@ func (r *result) compare(u unit, ours, theirs []sample) {
 	r.Ratio, r.RatioSpread = median(ratios), spreadOf(ratios)
 	r.OursAllocs, r.OursBytes = allocsOf(ours)
 	r.TheirsAllocs, r.TheirsBytes = allocsOf(theirs)
+	r.OursSpent, r.TheirsSpent = typicalSpent(ours), typicalSpent(theirs)
 }
 
 // allocsOf are nil for what was not run.

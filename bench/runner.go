@@ -16,6 +16,7 @@ type sample struct {
 	value  float64 // in the comparison's unit
 	allocs float64 // of the heap, for each operation
 	bytes  float64
+	spent  map[string]float64 // processor time, see spent.each
 }
 
 // measure opens a comparison, has ours and the others do the work in turns, and
@@ -111,6 +112,7 @@ func (c contender) sample(ctx context.Context, u unit) (sample, error) {
 		return sample{}, err
 	}
 	runtime.GC() // What others have left is not for this one to clear away.
+	before := spentUntilNow()
 	allocs, bytes := allocated()
 	start := time.Now()
 	operations, err := c.run(ctx)
@@ -122,6 +124,7 @@ func (c contender) sample(ctx context.Context, u unit) (sample, error) {
 		return sample{}, errors.New("it did nothing")
 	}
 	allocsAfter, bytesAfter := allocated()
+	after := spentUntilNow()
 	if err := call(ctx, c.verify); err != nil {
 		return sample{}, err
 	}
@@ -130,6 +133,7 @@ func (c contender) sample(ctx context.Context, u unit) (sample, error) {
 		value:  u.value(n*cmp.Or(c.amount, 1), took),
 		allocs: float64(allocsAfter-allocs) / n,
 		bytes:  float64(bytesAfter-bytes) / n,
+		spent:  after.each(before, n),
 	}, nil
 }
 

@@ -23,13 +23,13 @@ func table(results []result) string {
 	for _, r := range results {
 		if first, _, _ := strings.Cut(r.Name, "/"); first != family {
 			family = first
-			memory := ""
+			cost := "processor time, µs: ours; theirs"
 			if hasMemory(family) {
-				memory = " allocations, bytes an operation: ours; theirs |"
+				cost = "allocations, bytes an operation: ours; theirs"
 			}
 			fmt.Fprintf(&b, "\n### %s\n\n", family)
-			fmt.Fprintf(&b, "| name | ours | theirs | unit | ratio | goal | against | what |%s\n", memory)
-			fmt.Fprintf(&b, "|---|---|---|---|---|---|---|---|%s\n", strings.Repeat("---|", strings.Count(memory, "|")))
+			fmt.Fprintf(&b, "| name | ours | theirs | unit | ratio | goal | against | what | %s |\n", cost)
+			fmt.Fprintf(&b, "|%s\n", strings.Repeat("---|", 9))
 		}
 		fmt.Fprintln(&b, r.row())
 	}
@@ -48,8 +48,8 @@ func ratios(c comparison, results []result) string {
 	return b.String()
 }
 
-// hasMemory are the families of which it is worth showing, since no client of a
-// server is part of it.
+// hasMemory are the families of which allocations are worth showing, since no client of a
+// server is part of it. Of the others it is the processor time that tells who does the work.
 func hasMemory(family string) bool { return family == "body" || family == "segment" }
 
 func (r *result) row() string {
@@ -68,7 +68,7 @@ func (r *result) row() string {
 		figure(r.Ours), r.OursSpread, figure(r.Theirs), r.TheirsSpread, r.Unit,
 		figure(r.Ratio), r.RatioSpread, goal, r.Baseline, detail)
 	if family, _, _ := strings.Cut(r.Name, "/"); !hasMemory(family) {
-		return row
+		return row + fmt.Sprintf(" %s; %s |", spentText(r.OursSpent), spentText(r.TheirsSpent))
 	}
 	return row + fmt.Sprintf(" %s, %s; %s, %s |", optional(r.OursAllocs), optional(r.OursBytes), optional(r.TheirsAllocs), optional(r.TheirsBytes))
 }

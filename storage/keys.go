@@ -45,10 +45,12 @@ func newDataKey() []byte {
 func (s *Store) wrap(ctx context.Context, name string, dataKey []byte) (wrappedKey, error) {
 	text, err := s.keys.Wrap(ctx, dataKey, s.keyContext(name))
 	if err != nil {
-		return wrappedKey{}, fmt.Errorf("wrap data key: %w", &keyError{err})
+		return wrappedKey{}, wrapError(err)
 	}
 	return parseWrapped(text)
 }
+
+func wrapError(err error) error { return fmt.Errorf("wrap data key: %w", &keyError{err}) }
 
 // unwrap returns the data key of an object, having made sure that the immutable
 // part of the header is what was made with it. It asks Vault unless the data key is

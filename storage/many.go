@@ -19,43 +19,22 @@ type ManyOptions struct {
 	Concurrency int
 }
 
-// A Secret is a small object, whole.
-type Secret struct {
-	Name    string
-	Content []byte
-	// Options, if not nil, are for the put of this one.
-	Options *PutOptions
-}
-
-// PutMany puts secrets, many at a time, each as [Store.PutBytes] does, and yields what became of
-// each in the order in which they came: its Info, or its name and an error. One that fails
-// does not keep the others from being put. An error that is not about one object, such as a
-// sealed Vault or a storage engine that can't be reached or refuses (ErrPermission), ends
-// it, and comes with an empty Info; so does one that secrets yields, and the last of
-// 100 errors in a row that don't say that they are about one object.
-//
-// What was put stays when the loop ends early, and so may what was under way. What has been
-// yielded without an error is as durable as the backend makes it. secrets is read ahead
-// of the loop, and a secret's Content must not change until its Info was yielded. Two
-// of one name may be put in either order.
-func (s *Store) PutMany(ctx context.Context, secrets iter.Seq2[Secret, error], opts *ManyOptions) iter.Seq2[Info, error] {
-	put := func(ctx context.Context, secret Secret) (Info, error) {
-		info, err := s.PutBytes(ctx, secret.Name, secret.Content, secret.Options)
-		info.Name = secret.Name
-		return info, err
+func (o *ManyOptions) concurrency() int {
+	if o == nil {
+		return manyAtOnce
 	}
-	return many(ctx, "put many", secrets, opts, put)
+	return orDefault(o.Concurrency, manyAtOnce)
 }
 
 // GetMany gets objects, many at a time, each as [Store.GetBytes] does, and yields them in the order
 // of the names, or a Got with the name alone and an error. What ends it is as for PutMany.
 func (s *Store) GetMany(ctx context.Context, names iter.Seq2[string, error], opts *ManyOptions) iter.Seq2[Got, error] {
-	get := func(ctx context.Context, name string) (Got, error) {
+	seq := func(context.Context) iter.Seq2[string, error] { return names }
+	return many("get many", ordered(ctx, seq, opts.concurrency(), func(ctx context.Context, name string) []outcomeOf[Got] {
 		content, info, err := s.GetBytes(ctx, name)
 		info.Name = name
-		return Got{info, content}, err
-	}
-	return many(ctx, "get many", names, opts, get)
+		return []outcomeOf[Got]{newOutcome(ctx, Got{info, content}, err)}
+	}))
 }
 
 // Got is an object that was got whole.
@@ -64,39 +43,40 @@ type Got struct {
 	Content []byte
 }
 
-// many does something with each item, many at a time.
-func many[In, Out any](ctx context.Context, doing string, items iter.Seq2[In, error], opts *ManyOptions, do func(context.Context, In) (Out, error)) iter.Seq2[Out, error] {
-	if opts == nil {
-		opts = new(ManyOptions)
-	}
-	type result struct {
-		out Out
-		err error
-	}
-	seq := func(context.Context) iter.Seq2[In, error] { return items }
-	results := ordered(ctx, seq, orDefault(opts.Concurrency, manyAtOnce), func(ctx context.Context, item In) result {
-		out, err := do(ctx, item)
-		return result{out, err}
-	})
+// An outcomeOf is what became of one item. Fatal is an error that is not about it alone.
+type outcomeOf[Out any] struct {
+	out   Out
+	err   error
+	fatal bool
+}
+
+func newOutcome[Out any](ctx context.Context, out Out, err error) outcomeOf[Out] {
+	return outcomeOf[Out]{out, err, err != nil && isFatal(ctx, err)}
+}
+
+// many yields what became of each item, up to what ends it.
+func many[Out any](doing string, chunks iter.Seq2[[]outcomeOf[Out], error]) iter.Seq2[Out, error] {
 	return func(yield func(Out, error) bool) {
 		var none Out
 		var unexplained streak
-		for r, err := range results {
-			switch {
-			case err != nil:
+		for chunk, err := range chunks {
+			if err != nil {
 				yield(none, fmt.Errorf("storage: %s: %w", doing, err))
 				return
-			case r.err != nil && isFatal(ctx, r.err):
-				yield(none, r.err)
-				return
 			}
-			if !yield(r.out, r.err) {
-				return
-			}
-			unexplained.follow(r.err)
-			if err := unexplained.err(doing, r.err); err != nil {
-				yield(none, err)
-				return
+			for _, o := range chunk {
+				if o.fatal {
+					yield(none, o.err)
+					return
+				}
+				if !yield(o.out, o.err) {
+					return
+				}
+				unexplained.follow(o.err)
+				if err := unexplained.err(doing, o.err); err != nil {
+					yield(none, err)
+					return
+				}
 			}
 		}
 	}

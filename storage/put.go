@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"time"
 
-	"github.com/atrest/atrest/backend"
 	"github.com/atrest/atrest/internal/segment"
 )
 
@@ -41,80 +39,64 @@ func (s *Store) Put(ctx context.Context, name string, src io.Reader, opts *PutOp
 	if opts == nil {
 		opts = new(PutOptions)
 	}
-	info, err := s.put(ctx, name, src, opts)
+	counted := &countingReader{src: src}
+	info, err := s.put(ctx, name, opts, func(c *segment.Cipher) (sealed, error) {
+		return seal(c, counted, sizeHint(src), s.segmentSize)
+	})
 	if err != nil {
 		return Info{}, opError("put", name, err)
 	}
+	info.Size = counted.n
 	return info, nil
 }
 
 // PutBytes is [Store.Put] for a secret that is in memory.
 func (s *Store) PutBytes(ctx context.Context, name string, secret []byte, opts *PutOptions) (Info, error) {
-	return s.Put(ctx, name, bytes.NewReader(secret), opts)
+	if opts == nil {
+		opts = new(PutOptions)
+	}
+	info, err := s.put(ctx, name, opts, func(c *segment.Cipher) (sealed, error) {
+		return sealSecret(c, secret, s.segmentSize)
+	})
+	if err != nil {
+		return Info{}, opError("put", name, err)
+	}
+	info.Size = int64(len(secret))
+	return info, nil
 }
 
-func (s *Store) put(ctx context.Context, name string, src io.Reader, opts *PutOptions) (Info, error) {
-	if _, err := backend.Escape(name); err != nil {
-		return Info{}, err
-	}
-	encoded, err := opts.Metadata.encode()
+// put puts the body that seal makes, and returns all of the Info but the size.
+func (s *Store) put(ctx context.Context, name string, opts *PutOptions, seal func(*segment.Cipher) (sealed, error)) (Info, error) {
+	d, err := s.newDraft(name, opts)
 	if err != nil {
 		return Info{}, err
 	}
-	defer clear(encoded)
+	defer d.wipe()
+	if d.header.wrapped, err = s.wrap(ctx, name, d.dataKey); err != nil {
+		return Info{}, err
+	}
+	version, err := s.putDraft(ctx, d, seal)
+	if err != nil {
+		return Info{}, err
+	}
+	return d.info(version), nil
+}
 
-	dataKey := newDataKey()
-	defer clear(dataKey)
-	h := s.newHeader()
-	if err := h.immutable.sealMetadata(dataKey, encoded); err != nil {
-		return Info{}, err
-	}
-	if err := h.immutable.sign(dataKey, s.keyContext(name)); err != nil {
-		return Info{}, err
-	}
-	if h.wrapped, err = s.wrap(ctx, name, dataKey); err != nil {
-		return Info{}, err
-	}
-	cipher, err := s.bodyCipher(dataKey, &h.immutable)
+// putDraft puts a draft whose data key is wrapped.
+func (s *Store) putDraft(ctx context.Context, d *draft, seal func(*segment.Cipher) (sealed, error)) (Version, error) {
+	body, err := seal(d.cipher)
 	if err != nil {
-		return Info{}, err
-	}
-
-	counted := &countingReader{src: src}
-	body, err := seal(cipher, counted, sizeHint(src), h.immutable.segmentSize)
-	if err != nil {
-		return Info{}, err
+		return "", err
 	}
 	defer body.close()
-	version, err := s.blobs.Put(ctx, name, h.marshal(), body, backend.Condition{IfAbsent: opts.IfAbsent, IfVersion: opts.IfVersion})
+	version, err := s.blobs.Put(ctx, d.name, d.header.marshal(), body, d.cond)
 	if err != nil {
-		return Info{}, err
+		return "", err
 	}
 	if !body.finished() {
-		return Info{}, errors.New("the backend has not read the whole object")
+		return "", errors.New("the backend has not read the whole object")
 	}
-	return Info{
-		Name:       name,
-		Size:       counted.n,
-		Version:    version,
-		Modified:   h.immutable.modified(),
-		Metadata:   opts.Metadata,
-		KeyVersion: h.wrapped.version,
-	}, nil
-}
-
-// newHeader returns a header for a new object, complete but for the metadata,
-// the tag and the wrapped key.
-func (s *Store) newHeader() *header {
-	return &header{
-		immutable: immutable{
-			segmentSize: s.segmentSize,
-			micros:      uint64(max(time.Now().UnixMicro(), 0)),
-			prefix:      segment.NewPrefix(),
-		},
-		mount: s.mount,
-		key:   s.key,
-	}
+	return version, nil
 }
 
 // A sealed is the body of an object on its way to the backend.
@@ -138,14 +120,26 @@ func seal(cipher *segment.Cipher, src io.Reader, hint, segmentSize int) (sealed,
 	defer clear(plaintext)
 	switch {
 	case err == io.EOF:
-		body, err := cipher.Seal(plaintext)
-		return sealedBytes{bytes.NewReader(body)}, err
+		return sealBytes(cipher, plaintext)
 	case err != nil:
 		return nil, err
 	}
 	// It yields more than it said.
 	begun := bytes.Clone(plaintext)
 	return sealedStream{cipher.Encrypt(io.MultiReader(&wipingReader{begun}, src))}, nil
+}
+
+// sealSecret returns the body for a secret that is in memory.
+func sealSecret(cipher *segment.Cipher, secret []byte, segmentSize int) (sealed, error) {
+	if len(secret) < segmentSize {
+		return sealBytes(cipher, secret)
+	}
+	return sealedStream{cipher.Encrypt(bytes.NewReader(secret))}, nil
+}
+
+func sealBytes(cipher *segment.Cipher, plaintext []byte) (sealed, error) {
+	body, err := cipher.Seal(plaintext)
+	return sealedBytes{bytes.NewReader(body)}, err
 }
 
 // sizeHint returns how many bytes a source says it will yield, or -1.

@@ -16,6 +16,7 @@ import (
 // operation is one of transit's batch operations.
 type operation struct {
 	name  string // in the path
+	doing string // in errors
 	input string // the name of an item's input
 	head  string // of the body
 }
@@ -28,10 +29,10 @@ const neverCreate = "none-of-atrest-creates-keys"
 // partial_failure_response_code lets Vault answer 200 if only some items
 // failed. rewrap always does.
 var (
-	encryptOp = operation{"encrypt", "plaintext",
+	encryptOp = operation{"encrypt", "wrap", "plaintext",
 		`{"type":"` + neverCreate + `","partial_failure_response_code":200,"batch_input":[`}
-	decryptOp = operation{"decrypt", "ciphertext", `{"partial_failure_response_code":200,"batch_input":[`}
-	rewrapOp  = operation{"rewrap", "ciphertext", `{"batch_input":[`}
+	decryptOp = operation{"decrypt", "unwrap", "ciphertext", `{"partial_failure_response_code":200,"batch_input":[`}
+	rewrapOp  = operation{"rewrap", "rewrap", "ciphertext", `{"batch_input":[`}
 )
 
 // item is one item of a batch: a data key to encrypt, or a wrapped key.
@@ -44,8 +45,8 @@ type item struct {
 func (x item) wipe() { vaultclient.Wipe(x.secret) }
 
 func (w *Wrapper) encrypt(ctx context.Context, items []item) ([]string, []error) {
-	results, errs, _ := w.batch(ctx, encryptOp, items)
-	return wrappedKeys(results, errs)
+	wrapped, errs, _ := w.newKeys(ctx, encryptOp, items)
+	return wrapped, errs
 }
 
 func (w *Wrapper) decrypt(ctx context.Context, items []item) ([][]byte, []error) {
@@ -60,10 +61,19 @@ func (w *Wrapper) decrypt(ctx context.Context, items []item) ([][]byte, []error)
 	return keys, errs
 }
 
-// wrappedKeys takes the wrapped keys out of the results and checks each: what
-// is stored instead of a wrapped key is an object lost.
-func wrappedKeys(results []result, errs []error) ([]string, []error) {
-	wrapped := make([]string, len(results))
+// alone returns what sends one item.
+func alone[Out any](send func(context.Context, []item) ([]Out, []error)) func(context.Context, item) (Out, error) {
+	return func(ctx context.Context, x item) (Out, error) {
+		outs, errs := send(ctx, []item{x})
+		return outs[0], errs[0]
+	}
+}
+
+// newKeys makes a batch that returns wrapped keys and checks each: what
+// is stored instead of a wrapped key is an object lost. fatal is that of batch.
+func (w *Wrapper) newKeys(ctx context.Context, op operation, items []item) (wrapped []string, errs []error, fatal error) {
+	results, errs, fatal := w.batch(ctx, op, items)
+	wrapped = make([]string, len(results))
 	for i, r := range results {
 		if errs[i] != nil {
 			continue
@@ -74,7 +84,7 @@ func wrappedKeys(results []result, errs []error) ([]string, []error) {
 		}
 		wrapped[i] = r.Ciphertext
 	}
-	return wrapped, errs
+	return wrapped, errs, fatal
 }
 
 // batch makes one request of items and returns one result or error for each.

@@ -25,10 +25,11 @@ type reader struct {
 	id        contentID
 	chunkSize int64
 
-	closing chan struct{} // closed by the first Close, so that no Read waits on
+	closing chan struct{} // closed by the first Close, so that no Read waits on; nil if none ever waits
 	once    sync.Once
 
-	mu     sync.Mutex  // of what follows
+	mu     sync.Mutex // of what follows
+	closed bool
 	page   []byte      // at hand
 	buf    *pageBuffer // what it is of, but for the first, which has memory of its own
 	next   int64       // where the page begins that is not yet asked for
@@ -78,7 +79,7 @@ func (s *Store) newReader(ctx context.Context, escaped string, row gotRow, rng b
 	}
 	r := &reader{
 		s: s, ctx: ctx, cancel: func() {}, name: escaped, id: row.id,
-		closing: make(chan struct{}), page: row.page, next: offset + first, end: offset + n,
+		page: row.page, next: offset + first, end: offset + n,
 	}
 	if n == 0 {
 		r.page = nil
@@ -86,6 +87,7 @@ func (s *Store) newReader(ctx context.Context, escaped string, row gotRow, rng b
 	if r.next < r.end {
 		r.chunkSize = int64(*row.chunkSize) // a body in the row is of one page
 		r.ctx, r.cancel = context.WithCancel(ctx)
+		r.closing = make(chan struct{})
 	}
 	return r, nil
 }
@@ -125,10 +127,8 @@ func (r *reader) take(n int) []byte {
 // await returns an error, or nil when there is a page at hand, or without that if it is
 // not to wait.
 func (r *reader) await(wait bool) error {
-	select {
-	case <-r.closing:
+	if r.closed {
 		return os.ErrClosed
-	default:
 	}
 	if err := r.ctx.Err(); err != nil || !wait {
 		return err
@@ -199,9 +199,12 @@ const closeTime = 5 * time.Second
 // Close may be called while Read is in progress, which then fails, and again.
 func (r *reader) Close() error {
 	r.once.Do(func() {
-		close(r.closing)
+		if r.closing != nil {
+			close(r.closing)
+		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
+		r.closed = true
 		r.release()
 		r.abandon()
 	})

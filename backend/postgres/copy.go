@@ -30,7 +30,7 @@ func (s *Store) Copy(ctx context.Context, dst, src string, srcVersion backend.Ve
 		}
 	}
 	id := newContentID()
-	args := []any{target, id, notNull(header), source, contentIDOf(srcVersion)}
+	args := []any{target, id, notNull(header), source, contentIDOf(srcVersion), keyVersion(header)}
 	if cond.IfVersion != "" {
 		args = append(args, contentIDOf(cond.IfVersion))
 	}
@@ -67,28 +67,29 @@ func (s *Store) copyStatement(cond backend.Condition) *statement {
 // Ways to write the target of a copy, as putSQL and its like write that of a put.
 const (
 	insertTarget = `
-    INSERT INTO @schema@.objects (name, version, size, header, body, chunk_size)
-    SELECT $1, $2, size, $3, body, chunk_size FROM source WHERE version = $5
+    INSERT INTO @schema@.objects (name, version, size, header, body, chunk_size, key_version)
+    SELECT $1, $2, size, $3, body, chunk_size, $6 FROM source WHERE version = $5
     ON CONFLICT (name) DO `
 
 	anyTarget = insertTarget + `UPDATE SET version = EXCLUDED.version, size = EXCLUDED.size,
-        header = EXCLUDED.header, body = EXCLUDED.body, chunk_size = EXCLUDED.chunk_size`
+        header = EXCLUDED.header, body = EXCLUDED.body, chunk_size = EXCLUDED.chunk_size,
+        key_version = EXCLUDED.key_version`
 
 	absentTarget = insertTarget + `NOTHING`
 
 	versionTarget = `
     UPDATE @schema@.objects o
-    SET version = $2, size = s.size, header = $3, body = s.body, chunk_size = s.chunk_size
-    FROM source s WHERE o.name = $1 AND o.version = $6 AND s.version = $5`
+    SET version = $2, size = s.size, header = $3, body = s.body, chunk_size = s.chunk_size, key_version = $6
+    FROM source s WHERE o.name = $1 AND o.version = $7 AND s.version = $5`
 )
 
-// copySQL copies $4 of version $5 to $1, whose new version is $2 and header $3. All
-// parts of it see one snapshot, and nothing is copied unless the target's row was
-// written. The trigger that removes the target's old chunks, which are the source's
-// if both are one, comes after all parts. It returns the version of the source, and
-// how many rows became the target.
+// copySQL copies $4 of version $5 to $1, whose new version is $2 and header $3, with the
+// key version $6. All parts of it see one snapshot, and nothing is copied unless the
+// target's row was written. The trigger that removes the target's old chunks, which are
+// the source's if both are one, comes after all parts. It returns the version of the source,
+// and how many rows became the target.
 func copySQL(target string) statement {
-	params := []uint32{pgtype.TextOID, pgtype.UUIDOID, pgtype.ByteaOID, pgtype.TextOID, pgtype.UUIDOID}
+	params := []uint32{pgtype.TextOID, pgtype.UUIDOID, pgtype.ByteaOID, pgtype.TextOID, pgtype.UUIDOID, pgtype.Int4OID}
 	if target == versionTarget {
 		params = append(params, pgtype.UUIDOID)
 	}

@@ -62,6 +62,8 @@ func busy(t *testing.T, s *Store) (release func()) {
 		VALUES ('held', gen_random_uuid(), 0, '', '')`), pgx.QueryExecModeExec); err != nil {
 		t.Fatal(err)
 	}
+	// One after the other, or two that come at once might share a statement.
+	started := 0
 	for _, cond := range []backend.Condition{{}, {IfAbsent: true}} {
 		for range groupsAtOnce {
 			puts.Go(func() {
@@ -69,14 +71,15 @@ func busy(t *testing.T, s *Store) (release func()) {
 					t.Error(err)
 				}
 			})
+			started++
+			eventually(t, "a put waits for a lock", func() bool {
+				var n int
+				err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND strpos(query, $1) > 0`,
+					pgx.QueryExecModeExec, s.schema).Scan(&n)
+				return err == nil && n == started
+			})
 		}
 	}
-	eventually(t, "the first puts wait for a lock", func() bool {
-		var n int
-		err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND strpos(query, $1) > 0`,
-			pgx.QueryExecModeExec, s.schema).Scan(&n)
-		return err == nil && n == 2*groupsAtOnce
-	})
 	return release
 }
 

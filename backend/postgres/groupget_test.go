@@ -143,7 +143,7 @@ func TestGroupGetsDamaged(t *testing.T) {
 		name := fmt.Sprint("name", i)
 		wanted = append(wanted, wantedGet{name, backend.All, mustPut(t, s, name, i), i, nil})
 	}
-	execSQL(t, s, `ALTER TABLE @schema@.objects DROP CONSTRAINT objects_check1`)
+	execSQL(t, s, `ALTER TABLE @schema@.objects DROP CONSTRAINT objects_row`)
 	execSQL(t, s, `UPDATE @schema@.objects SET size = size + 1 WHERE name = 'name4'`)
 	wanted[4].err = atrest.ErrTampered
 	getTogether(t, s, wanted)

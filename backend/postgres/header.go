@@ -13,8 +13,8 @@ import (
 )
 
 var setHeaderSQL = statement{`
-UPDATE @schema@.objects SET header = $4 WHERE name = $1 AND version = $2 AND header = $3`,
-	[]uint32{pgtype.TextOID, pgtype.UUIDOID, pgtype.ByteaOID, pgtype.ByteaOID}, true}
+UPDATE @schema@.objects SET header = $4, key_version = $5 WHERE name = $1 AND version = $2 AND header = $3`,
+	[]uint32{pgtype.TextOID, pgtype.UUIDOID, pgtype.ByteaOID, pgtype.ByteaOID, pgtype.Int4OID}, true}
 
 // SetHeader implements [backend.Blobs] with one statement. A body that is not in the
 // main part of the row, which is to say any of more than some 2 KB, is not written again.
@@ -24,7 +24,7 @@ func (s *Store) SetHeader(ctx context.Context, u backend.HeaderUpdate) (err erro
 	if err != nil {
 		return err
 	}
-	affected, err := s.do(ctx, s.sql.setHeader, noRows, escaped, contentIDOf(u.Version), notNull(u.Old), notNull(u.New))
+	affected, err := s.do(ctx, s.sql.setHeader, noRows, escaped, contentIDOf(u.Version), notNull(u.Old), notNull(u.New), keyVersion(u.New))
 	if err == nil && affected == 0 {
 		err = atrest.ErrConflict
 	}
@@ -88,32 +88,34 @@ func takeBatch(todo []namedUpdate) (batch, rest []namedUpdate) {
 // What it returns are the places of the updates that were made.
 var setHeadersSQL = statement{`
 WITH u AS (
-    SELECT * FROM unnest($1::text[], $2::uuid[], $3::bytea[], $4::bytea[])
-        WITH ORDINALITY AS u (name, version, old, new, place)
+    SELECT * FROM unnest($1::text[], $2::uuid[], $3::bytea[], $4::bytea[], $5::integer[])
+        WITH ORDINALITY AS u (name, version, old, new, key_version, place)
 ), locked AS (
-    SELECT o.name, u.version, u.old, u.new, u.place
+    SELECT o.name, u.version, u.old, u.new, u.key_version, u.place
     FROM @schema@.objects o JOIN u ON o.name = u.name COLLATE "C"
     WHERE o.version = u.version AND o.header = u.old
     ORDER BY o.name FOR NO KEY UPDATE OF o
 )
-UPDATE @schema@.objects o SET header = locked.new FROM locked
+UPDATE @schema@.objects o SET header = locked.new, key_version = locked.key_version FROM locked
 WHERE o.name = locked.name AND o.version = locked.version AND o.header = locked.old
 RETURNING locked.place`,
-	[]uint32{pgtype.TextArrayOID, pgtype.UUIDArrayOID, pgtype.ByteaArrayOID, pgtype.ByteaArrayOID}, true}
+	[]uint32{pgtype.TextArrayOID, pgtype.UUIDArrayOID, pgtype.ByteaArrayOID, pgtype.ByteaArrayOID, pgtype.Int4ArrayOID}, true}
 
 // setBatch replaces headers of different names and notes how each fared.
 func (s *Store) setBatch(ctx context.Context, updates []backend.HeaderUpdate, batch []namedUpdate, errs []error) {
 	names, versions := make([]string, len(batch)), make([]contentID, len(batch))
 	before, after := make([][]byte, len(batch)), make([][]byte, len(batch))
+	keyVersions := make([]*int32, len(batch))
 	for i, b := range batch {
 		u := updates[b.index]
 		names[i], versions[i], before[i], after[i] = b.escaped, contentIDOf(u.Version), notNull(u.Old), notNull(u.New)
+		keyVersions[i] = keyVersion(u.New)
 	}
 	var done []bool
 	_, err := s.do(ctx, s.sql.setHeaders, func(rows pgx.Rows) error {
 		done = make([]bool, len(batch))
 		return markPlaces(rows, done)
-	}, names, versions, before, after)
+	}, names, versions, before, after, keyVersions)
 	for i, b := range batch {
 		switch {
 		case err != nil:

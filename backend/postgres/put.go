@@ -70,7 +70,7 @@ type object struct {
 
 // args are the parameters of the statements below.
 func (o *object) args(cond backend.Condition) []any {
-	args := []any{o.name, o.id, o.size, o.header, o.body, o.chunkSize}
+	args := []any{o.name, o.id, o.size, o.header, o.body, o.chunkSize, keyVersion(o.header)}
 	if cond.IfVersion != "" {
 		args = append(args, contentIDOf(cond.IfVersion))
 	}
@@ -82,21 +82,22 @@ func (o *object) args(cond backend.Condition) []any {
 // try, one wins, and each of the others affects no row.
 var (
 	putSQL = statement{`
-INSERT INTO @schema@.objects (name, version, size, header, body, chunk_size)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO @schema@.objects (name, version, size, header, body, chunk_size, key_version)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (name) DO UPDATE SET version = EXCLUDED.version, size = EXCLUDED.size,
-    header = EXCLUDED.header, body = EXCLUDED.body, chunk_size = EXCLUDED.chunk_size`, objectTypes, true}
+    header = EXCLUDED.header, body = EXCLUDED.body, chunk_size = EXCLUDED.chunk_size,
+    key_version = EXCLUDED.key_version`, objectTypes, true}
 
 	putIfAbsentSQL = statement{`
-INSERT INTO @schema@.objects (name, version, size, header, body, chunk_size)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO @schema@.objects (name, version, size, header, body, chunk_size, key_version)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (name) DO NOTHING`, objectTypes, true}
 
 	putIfVersionSQL = statement{`
-UPDATE @schema@.objects SET version = $2, size = $3, header = $4, body = $5, chunk_size = $6
-WHERE name = $1 AND version = $7`, append(objectTypes[:6:6], pgtype.UUIDOID), true}
+UPDATE @schema@.objects SET version = $2, size = $3, header = $4, body = $5, chunk_size = $6, key_version = $7
+WHERE name = $1 AND version = $8`, append(objectTypes[:7:7], pgtype.UUIDOID), true}
 
-	objectTypes = []uint32{pgtype.TextOID, pgtype.UUIDOID, pgtype.Int8OID, pgtype.ByteaOID, pgtype.ByteaOID, pgtype.Int4OID}
+	objectTypes = []uint32{pgtype.TextOID, pgtype.UUIDOID, pgtype.Int8OID, pgtype.ByteaOID, pgtype.ByteaOID, pgtype.Int4OID, pgtype.Int4OID}
 )
 
 func (s *Store) putStatement(cond backend.Condition) *statement {

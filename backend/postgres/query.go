@@ -102,6 +102,11 @@ func into(columns ...any) func(pgx.Rows) error {
 }
 
 func (s *Store) rows(ctx context.Context, conn *pgx.Conn, st *statement, args []any) (pgx.Rows, error) {
+	if len(args) > 0 {
+		if _, ok := args[0].(column); ok {
+			knowColumns(conn)
+		}
+	}
 	if s.mode == pgx.QueryExecModeCacheStatement {
 		return conn.Query(ctx, st.sql, args...)
 	}

@@ -59,8 +59,8 @@ func TestAlone(t *testing.T) {
 		if e.sizes() != "alone alone alone 2" {
 			t.Errorf("batches of %s", e.sizes())
 		}
-		if e.inFlight != 0 || e.young != 0 || e.dropped.Load() != 5 {
-			t.Errorf("in flight %d, young %d, dropped %d", e.inFlight, e.young, e.dropped.Load())
+		if e.inFlight != 0 || len(e.young) != 0 || e.dropped.Load() != 5 {
+			t.Errorf("in flight %d, young %d, dropped %d", e.inFlight, len(e.young), e.dropped.Load())
 		}
 	})
 }
@@ -82,8 +82,8 @@ func TestAlonePanic(t *testing.T) {
 	}
 	e.Alone = made
 	e.check(t, t.Context(), 1)
-	if e.inFlight != 0 || e.young != 0 || e.dropped.Load() != 11 {
-		t.Errorf("in flight %d, young %d, dropped %d", e.inFlight, e.young, e.dropped.Load())
+	if e.inFlight != 0 || len(e.young) != 0 || e.dropped.Load() != 11 {
+		t.Errorf("in flight %d, young %d, dropped %d", e.inFlight, len(e.young), e.dropped.Load())
 	}
 }
 
@@ -122,8 +122,8 @@ func TestAloneLeaves(t *testing.T) {
 		}
 		wg.Wait()
 		synctest.Wait()
-		if e.inFlight != 0 || e.young != 0 || e.Waiting() != 0 || e.dropped.Load() != 500 {
-			t.Errorf("in flight %d, young %d, waiting %d, dropped %d", e.inFlight, e.young, e.Waiting(), e.dropped.Load())
+		if e.inFlight != 0 || len(e.young) != 0 || e.Waiting() != 0 || e.dropped.Load() != 500 {
+			t.Errorf("in flight %d, young %d, waiting %d, dropped %d", e.inFlight, len(e.young), e.Waiting(), e.dropped.Load())
 		}
 	})
 }

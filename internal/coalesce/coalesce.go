@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -23,7 +24,8 @@ type Group[In, Out any] struct {
 	mu       sync.Mutex
 	waiting  []*call[In, Out]
 	inFlight int
-	young    int // those in flight that waiting calls have patience with
+	young    []*flight[In, Out] // those in flight that waiting calls have patience with, oldest first
+	overdue  *time.Timer        // set while calls wait; it ends the patience with the oldest
 }
 
 // Config says how calls are made.
@@ -84,8 +86,7 @@ type flight[In, Out any] struct {
 	calls   []*call[In, Out]
 	callers int                // who have not left
 	cancel  context.CancelFunc // nil if the only caller makes the request itself
-	young   bool
-	overdue *time.Timer
+	began   time.Time
 }
 
 // Do sends in, together with others, and returns its result. When ctx ends first, Do
@@ -125,7 +126,20 @@ func (g *Group[In, Out]) enter(x *call[In, Out]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.waiting = append(g.waiting, x)
+	if len(g.waiting) == 1 && g.idle() {
+		// Callers that a request has just answered, here or one stage before, are ready to
+		// run and about to come. Each of their calls is cheaper together with
+		// this one. If there are none, this takes less than a microsecond.
+		g.mu.Unlock()
+		runtime.Gosched()
+		g.mu.Lock()
+	}
 	g.pump()
+}
+
+// idle tells whether a waiting call leaves at once. The caller holds g.mu.
+func (g *Group[In, Out]) idle() bool {
+	return g.inFlight < g.MaxInFlight && len(g.young) < max(g.MaxYoung, 1)
 }
 
 // sendAlone makes a request in the goroutine of its only caller, where it may panic.
@@ -188,29 +202,41 @@ func (g *Group[In, Out]) linger(x *call[In, Out]) {
 // young requests are under way, or they fill a batch, which would gain nothing from
 // waiting. The caller holds g.mu.
 func (g *Group[In, Out]) pump() {
-	for len(g.waiting) > 0 && g.inFlight < g.MaxInFlight &&
-		(g.young < max(g.MaxYoung, 1) || len(g.waiting) >= g.MaxBatch) {
+	for len(g.waiting) > 0 && (g.idle() || g.inFlight < g.MaxInFlight && len(g.waiting) >= g.MaxBatch) {
 		n := min(len(g.waiting), g.MaxBatch)
 		calls := slices.Clone(g.waiting[:n])
 		g.waiting = slices.Delete(g.waiting, 0, n)
 		g.launch(calls)
 	}
+	g.watch()
+}
+
+// watch sets the timer if somebody is there to be impatient, which a lone caller never
+// is: a timer of its own for each request would cost it 20 µs of waking up threads.
+// The caller holds g.mu.
+func (g *Group[In, Out]) watch() {
+	if len(g.waiting) == 0 || len(g.young) == 0 || g.overdue != nil {
+		return
+	}
+	g.overdue = time.AfterFunc(time.Until(g.young[0].began.Add(g.Patience)), func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.overdue = nil
+		for len(g.young) > 0 && time.Since(g.young[0].began) >= g.Patience {
+			g.young = slices.Delete(g.young, 0, 1)
+		}
+		g.pump()
+	})
 }
 
 // launch makes one request of the calls. The caller holds g.mu.
 func (g *Group[In, Out]) launch(calls []*call[In, Out]) {
-	f := &flight[In, Out]{calls: calls, callers: len(calls), young: true}
+	f := &flight[In, Out]{calls: calls, callers: len(calls), began: time.Now()}
 	for _, x := range calls {
 		x.flight = f
 	}
 	g.inFlight++
-	g.young++
-	f.overdue = time.AfterFunc(g.Patience, func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.age(f)
-		g.pump()
-	})
+	g.young = append(g.young, f)
 	if len(calls) == 1 && g.Alone != nil {
 		close(calls[0].turn)
 		return
@@ -219,14 +245,6 @@ func (g *Group[In, Out]) launch(calls []*call[In, Out]) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(calls[0].ctx))
 	f.cancel = cancel
 	go g.fly(ctx, f)
-}
-
-// age ends the patience with a request. The caller holds g.mu.
-func (g *Group[In, Out]) age(f *flight[In, Out]) {
-	if f.young {
-		f.young = false
-		g.young--
-	}
 }
 
 // fly makes the request. The deferred landing frees the callers whatever send
@@ -275,8 +293,9 @@ func (g *Group[In, Out]) land(f *flight[In, Out], outs []Out, errs []error, pani
 
 // end makes room for the next request. The caller holds g.mu.
 func (g *Group[In, Out]) end(f *flight[In, Out]) {
-	f.overdue.Stop()
-	g.age(f)
+	if i := slices.Index(g.young, f); i >= 0 {
+		g.young = slices.Delete(g.young, i, i+1)
+	}
 	g.inFlight--
 	g.pump()
 }

@@ -268,8 +268,8 @@ func TestGroupPanic(t *testing.T) {
 		}
 		e.check(t, t.Context(), 3)
 		synctest.Wait() // for the landing to end
-		if e.inFlight != 0 || e.young != 0 || e.dropped.Load() != 4 {
-			t.Errorf("in flight %d, young %d, dropped %d", e.inFlight, e.young, e.dropped.Load())
+		if e.inFlight != 0 || len(e.young) != 0 || e.dropped.Load() != 4 {
+			t.Errorf("in flight %d, young %d, dropped %d", e.inFlight, len(e.young), e.dropped.Load())
 		}
 	})
 }
