@@ -93,6 +93,7 @@ func TestGroupGathers(t *testing.T) {
 		var wg sync.WaitGroup
 		for n := range 50 {
 			wg.Go(func() { e.check(t, t.Context(), n) })
+			synctest.Wait() // else the first one lets others go first, and takes them along
 		}
 		wg.Wait()
 		if took := time.Since(start); took != 2*time.Millisecond {
@@ -112,8 +113,8 @@ func TestGroupFullBatches(t *testing.T) {
 		var wg sync.WaitGroup
 		for n := range 300 {
 			wg.Go(func() { e.check(t, t.Context(), n) })
+			synctest.Wait()
 		}
-		synctest.Wait()
 		if s := e.sizes(); strings.Count(s, "50") != 3 || strings.Count(s, " ") != 3 {
 			t.Errorf("at first, batches of %s, want 1 and three of 50", s)
 		}
