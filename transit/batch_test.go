@@ -96,6 +96,37 @@ func TestRewrapBatch(t *testing.T) {
 	}
 }
 
+func TestWrapBatch(t *testing.T) {
+	c, wire := rootClient(t)
+	w := open(t, transit.Config{Client: c, Key: derivedKey(t), MaxBatch: 10})
+	const n, empty = 25, 7
+	var dataKeys, contexts [][]byte
+	for i := range n {
+		dataKeys, contexts = append(dataKeys, newDataKey()), append(contexts, []byte(contextOf(i)))
+	}
+	dataKeys[empty] = nil
+	wire.count()
+	wrapped, errs := w.WrapBatch(t.Context(), dataKeys, contexts[:n-1])
+	if got := wire.count(); got != 3 {
+		t.Errorf("%d requests for %d items", got, n)
+	}
+	if len(wrapped) != n || len(errs) != n {
+		t.Fatalf("%d results, %d errors", len(wrapped), len(errs))
+	}
+	for i := range n {
+		if i == empty || i == n-1 {
+			if errs[i] == nil || wrapped[i] != "" {
+				t.Errorf("item %d: %q, %v", i, wrapped[i], errs[i])
+			}
+			continue
+		}
+		if errs[i] != nil {
+			t.Fatalf("item %d: %v", i, errs[i])
+		}
+		checkUnwrap(t, w, wrapped[i], contextOf(i), dataKeys[i])
+	}
+}
+
 func TestRewrapBatchSizes(t *testing.T) {
 	w, wire, _ := openNew(t)
 	if keys, errs := w.RewrapBatch(t.Context(), nil, nil); len(keys) != 0 || len(errs) != 0 {
