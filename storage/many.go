@@ -15,7 +15,7 @@ const manyAtOnce = 512
 // one.
 type ManyOptions struct {
 	// Concurrency is how many secrets are put or got at a time; zero means 512. As many
-	// are in memory.
+	// are in memory, and of a put up to half as many more that were read ahead.
 	Concurrency int
 }
 
