@@ -1,5 +1,5 @@
 // Package postgres keeps ciphertext in a PostgreSQL database: a [Store] implements
-// [backend.Blobs] and [backend.HeaderBatcher], and [Records] implement
+// [backend.Blobs], [backend.HeaderBatcher] and [backend.PutBatcher], and [Records] implement
 // [backend.Records]. [VaultTables] are where an internal Vault keeps its data.
 //
 // A small object is one row, put and got in one round trip. The body of a large
