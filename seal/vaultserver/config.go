@@ -81,8 +81,8 @@ type Config struct {
 	// start the process. Default 1 min.
 	StartTimeout time.Duration
 
-	// StopTimeout is how long Vault may take to end before it is killed. Default
-	// 15 s.
+	// StopTimeout is how long Vault may take to end before it is killed; one that
+	// did not get ready, 5 s at most. Default 15 s.
 	StopTimeout time.Duration
 
 	// Logger receives what Vault logs, with the attribute component=vault, and

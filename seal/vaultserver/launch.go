@@ -15,6 +15,11 @@ import (
 // answered does not use up all the time.
 const healthTimeout = 5 * time.Second
 
+// stopFailed bounds, besides Config.StopTimeout, the patience with a process that did not
+// get ready. Nobody uses it yet, so that there is nothing to wait for; and an hour's
+// patience for the work of a good one must not keep Start from its next try for an hour.
+const stopFailed = 5 * time.Second
+
 // launch writes the configuration, starts a process and waits until it answers. It
 // returns ErrVaultUnavailable if the process was started and that was in vain: then
 // another try may help.
@@ -30,7 +35,7 @@ func (s *Server) launch(ctx context.Context) (*child.Process, error) {
 		return nil, err
 	}
 	if err := s.awaitAnswer(ctx, p, out); err != nil {
-		return nil, errors.Join(err, p.Stop(s.c.StopTimeout))
+		return nil, errors.Join(err, p.Stop(min(s.c.StopTimeout, stopFailed)))
 	}
 	return p, nil
 }

@@ -111,7 +111,7 @@ func TestStopKills(t *testing.T) {
 			t.Parallel()
 			c, _ := testConfig(t, func(c *Config) {
 				c.StopTimeout = patience
-				c.Binary = script(t, `trap '' TERM; `+c.Binary+` "$@" & while :; do wait; done`)
+				c.Binary = script(t, `trap '' TERM; `+c.Binary+` "$@" & while kill -0 $! 2>/dev/null; do wait $!; done`)
 			})
 			s, err := Start(t.Context(), c)
 			if err != nil {
