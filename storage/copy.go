@@ -89,11 +89,12 @@ func (s *Store) tryCopy(ctx context.Context, dst, src string, cond backend.Condi
 	if err != nil {
 		return Info{}, "", fmt.Errorf("from %q: %w", src, err)
 	}
-	dataKey, err := s.unwrap(ctx, src, h)
+	keys, err := s.unwrap(ctx, src, h)
 	if err != nil {
 		return Info{}, "", fmt.Errorf("from %q: %w", src, err)
 	}
-	defer clear(dataKey)
+	defer keys.wipe()
+	dataKey := keys.data[:]
 
 	info = Info{Name: dst, Modified: h.immutable.modified()}
 	if info.Size, err = segment.PlainSize(obj.Size, h.immutable.segmentSize); err != nil {

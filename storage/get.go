@@ -146,20 +146,20 @@ func (s *Store) authenticate(ctx context.Context, name string, obj *backend.Obje
 	if err != nil {
 		return nil, err
 	}
-	dataKey, err := s.unwrap(ctx, name, h)
+	keys, err := s.unwrap(ctx, name, h)
 	if err != nil {
 		return nil, err
 	}
-	defer clear(dataKey)
+	defer keys.wipe()
 	size, err := segment.PlainSize(obj.Size, h.immutable.segmentSize)
 	if err != nil {
 		return nil, err
 	}
-	metadata, err := h.immutable.openMetadata(dataKey)
+	metadata, err := h.immutable.openMetadata(keys.data[:])
 	if err != nil {
 		return nil, err
 	}
-	cipher, err := s.bodyCipher(dataKey, &h.immutable)
+	cipher, err := s.openingCipher(keys, &h.immutable)
 	if err != nil {
 		return nil, err
 	}
@@ -184,18 +184,46 @@ func newReader(ob *object, body io.ReadCloser, span segment.Span, bodySize int64
 		return &Reader{info: ob.info, plain: ob.cipher.Decrypt(body, span), body: body}, nil
 	}
 	defer body.Close()
-	sealed := make([]byte, bodySize)
-	if _, err := segment.ReadFull(body, sealed); err == io.EOF {
-		return nil, fmt.Errorf("%w (body ends early)", atrest.ErrTampered)
-	} else if err != nil {
+	sealed, release, err := readWhole(body, int(bodySize))
+	if err != nil {
 		return nil, err
 	}
+	defer release()
 	plaintext, err := ob.cipher.Open(sealed)
 	if err != nil {
 		return nil, err
 	}
 	return &Reader{info: ob.info, plain: newMemoryReader(plaintext, span.Cut(plaintext)), body: body}, nil
 }
+
+// readWhole returns size bytes of a body, where they have arrived if that lends them in
+// one chunk. They are in use until release.
+func readWhole(body io.Reader, size int) (sealed []byte, release func(), err error) {
+	var begun []byte // what was lent, if it was not all
+	if chunks, ok := body.(backend.ChunkReader); ok && size > 0 {
+		chunk, release, err := chunks.NextChunk(size)
+		switch {
+		case err == io.EOF:
+			return nil, nil, errEndsEarly()
+		case err != nil:
+			return nil, nil, err
+		case len(chunk) == size:
+			return chunk, release, nil
+		}
+		defer release()
+		begun = chunk
+	}
+	sealed = make([]byte, size)
+	n := copy(sealed, begun)
+	if _, err := segment.ReadFull(body, sealed[n:]); err == io.EOF {
+		return nil, nil, errEndsEarly()
+	} else if err != nil {
+		return nil, nil, err
+	}
+	return sealed, func() {}, nil
+}
+
+func errEndsEarly() error { return fmt.Errorf("%w (body ends early)", atrest.ErrTampered) }
 
 // Info returns what is known of the object.
 func (r *Reader) Info() Info { return r.info }

@@ -51,10 +51,9 @@ type immutable struct {
 	tag         [macSize]byte
 }
 
-// authenticated returns the bytes that the tag covers. Its first sealedAt
-// bytes are the associated data of the sealed metadata.
-func (im *immutable) authenticated() []byte {
-	b := make([]byte, 0, sealedAt+len(im.sealed)+macSize)
+// appendAuthenticated appends the bytes that the tag covers. The first sealedAt of
+// them are the associated data of the sealed metadata.
+func (im *immutable) appendAuthenticated(b []byte) []byte {
 	b = append(b, magic...)
 	b = append(b, formatVersion, suiteV1)
 	b = binary.BigEndian.AppendUint32(b, uint32(im.segmentSize))
@@ -68,7 +67,12 @@ func (im *immutable) modified() time.Time { return time.UnixMicro(int64(im.micro
 
 // marshal returns the bytes of the header.
 func (h *header) marshal() []byte {
-	b := append(h.immutable.authenticated(), h.immutable.tag[:]...)
+	size := sealedAt + len(h.immutable.sealed) + macSize + 4 + 2 + len(h.wrapped.ciphertext) + 1 + len(h.mount) + 1 + len(h.key)
+	return h.appendTo(make([]byte, 0, size))
+}
+
+func (h *header) appendTo(b []byte) []byte {
+	b = append(h.immutable.appendAuthenticated(b), h.immutable.tag[:]...)
 	b = binary.BigEndian.AppendUint32(b, h.wrapped.version)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(h.wrapped.ciphertext)))
 	b = append(b, h.wrapped.ciphertext...)

@@ -2,13 +2,10 @@ package storage
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/atrest/atrest/internal/segment"
 )
 
 const (
@@ -29,15 +26,14 @@ const (
 // long data keys are in memory, where a core dump finds them. They are wiped when
 // they are evicted or that old, also if the Store is not used any more.
 //
-// Nothing else changes. A data key is found by exactly the wrapped key, store ID
-// and object name that Vault was asked with, so an object that was put again,
-// copied, renamed or rewrapped is asked for anew, and a header is checked with a
-// data key that was kept as with one that Vault has sent. Only what Vault has
+// Nothing else changes. A data key is found by exactly the header, store ID
+// and object name that it has authenticated when Vault sent it, so an object that was put
+// again, copied, renamed, rewrapped or tampered with is asked for anew. Only what Vault has
 // unwrapped is kept: a put leaves nothing, so whoever may encrypt and not decrypt
 // can't read.
 type KeyCache struct {
 	// Keys is how many data keys are kept at most, up to 1,048,576. Each takes some
-	// 200 bytes. Zero switches the cache off. Those that are used again stay
+	// 250 bytes. Zero switches the cache off. Those that are used again stay
 	// longest.
 	Keys int
 
@@ -70,8 +66,11 @@ func newKeyCache(cfg KeyCache) (*keyCache, error) {
 	return c, nil
 }
 
-// A keyCache keeps data keys by what Vault was asked with to unwrap them. It may
-// be used concurrently, and a nil one keeps nothing.
+// A keyCache keeps the keys of objects by the headers that were authenticated with them. It
+// may be used concurrently, and a nil one keeps nothing.
+//
+// What is found needs no authentication again: of 1 KiB from PostgreSQL by 64 callers, that
+// was a seventh of the client's time and half of its allocations.
 //
 // The keys stay in the order in which they came, which is that of their age. They
 // are evicted by SIEVE (Zhang and others, "SIEVE is Simpler than LRU", NSDI 2024):
@@ -92,29 +91,26 @@ type keyCache struct {
 	era   uint64 // how often all was forgotten
 }
 
-// A cachedKey is one data key. It is not used again after it was wiped, so that
+// A cachedKey is the keys of one object. It is not used again after it was wiped, so that
 // what it held can't be taken for another's.
 type cachedKey struct {
 	id           keyID
-	dataKey      [segment.KeySize]byte
+	keys         objectKeys
 	expires      time.Time
 	marked       bool
 	older, newer *cachedKey
 }
 
-// A keyID stands for a wrapped key and its context. It is made of nothing secret,
+// A keyID stands for a header and the context of its key. It is made of nothing secret,
 // and comparing two takes no secret into account, so the time that it takes tells
 // nothing but what the time of asking Vault would.
 type keyID [sha256.Size]byte
 
-// newKeyID hashes parts of which only the last is not of a fixed length. The
-// context stands for the store's ID and the object's name; the transit key is the
-// store's.
-func newKeyID(w *wrappedKey, keyContext []byte) keyID {
-	var room [sha256.Size + 4 + maxWrapped]byte
-	b := append(room[:0], keyContext...)
-	b = binary.BigEndian.AppendUint32(b, w.version)
-	return sha256.Sum256(append(b, w.ciphertext...))
+// newKeyID hashes the context, which is of a fixed length and stands for the store's ID and
+// the object's name, and all of the header.
+func newKeyID(h *header, keyContext []byte) keyID {
+	var room [sha256.Size + maxHeaderBytes]byte
+	return sha256.Sum256(h.appendTo(append(room[:0], keyContext...)))
 }
 
 // A question is what Vault has to be asked because the cache did not know.
@@ -124,19 +120,20 @@ type question struct {
 	era   uint64
 }
 
-// lookup returns a copy of the data key, which the caller wipes, or nil and what
-// keep takes with Vault's answer.
-func (c *keyCache) lookup(w *wrappedKey, keyContext []byte) ([]byte, question) {
+// lookup returns a copy of the keys that have authenticated the header, which the caller
+// wipes, or nil and what keep takes once Vault has answered.
+func (c *keyCache) lookup(h *header, keyContext []byte) (*objectKeys, question) {
 	if c == nil {
 		return nil, question{}
 	}
-	id, now := newKeyID(w, keyContext), time.Now()
+	id, now := newKeyID(h, keyContext), time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.keys[id]
 	if k != nil && now.Before(k.expires) {
 		k.marked = true
-		return append([]byte(nil), k.dataKey[:]...), question{}
+		keys := k.keys
+		return &keys, question{}
 	}
 	if k != nil {
 		c.drop(k)
@@ -144,10 +141,10 @@ func (c *keyCache) lookup(w *wrappedKey, keyContext []byte) ([]byte, question) {
 	return nil, question{id, now, c.era}
 }
 
-// keep keeps a copy of the answer to a question. The caller has authenticated a
-// header with it, so that nobody fills the cache with anything else.
-func (c *keyCache) keep(q question, dataKey []byte) {
-	if c == nil || q.asked.IsZero() || len(dataKey) != segment.KeySize {
+// keep keeps a copy of the keys that are the answer to a question. The caller has
+// authenticated the header with them.
+func (c *keyCache) keep(q question, keys *objectKeys) {
+	if c == nil || q.asked.IsZero() {
 		return
 	}
 	k := &cachedKey{id: q.id, expires: q.asked.Add(c.maxAge)}
@@ -161,7 +158,7 @@ func (c *keyCache) keep(q question, dataKey []byte) {
 	if len(c.keys) == c.limit {
 		c.evict()
 	}
-	copy(k.dataKey[:], dataKey)
+	k.keys = *keys
 	k.older, k.newer = c.ends.older, &c.ends
 	k.older.newer, k.newer.older = k, k
 	c.keys[k.id] = k
@@ -193,7 +190,7 @@ func (c *keyCache) drop(k *cachedKey) {
 	k.older.newer, k.newer.older = k.newer, k.older
 	k.older, k.newer = nil, nil
 	delete(c.keys, k.id)
-	clear(k.dataKey[:])
+	k.keys.wipe()
 }
 
 // forget drops all keys.

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -25,26 +26,31 @@ func newTestCache(t testing.TB, keys int, age time.Duration) *keyCache {
 	return c
 }
 
-// testKey is the data key of test object i, wrapped, and its context.
-func testKey(i int) (w *wrappedKey, keyContext, dataKey []byte) {
+// testKey is the header of test object i, its context and its keys.
+func testKey(i int) (h *header, keyContext []byte, keys *objectKeys) {
 	s := &Store{id: "test"}
-	return &wrappedKey{version: 1, ciphertext: fmt.Appendf(nil, "%060d", i)}, s.keyContext(fmt.Sprint(i)),
-		fmt.Appendf(nil, "%032d", i)
+	return &header{wrapped: wrappedKey{version: 1, ciphertext: fmt.Appendf(nil, "%060d", i)}}, s.keyContext(fmt.Sprint(i)),
+		keysOf("%032d", i)
+}
+
+func keysOf(format string, x any) *objectKeys {
+	key := [32]byte(fmt.Appendf(nil, format, x))
+	return &objectKeys{data: key, body: sha256.Sum256(key[:])}
 }
 
 // read looks key i up and has it unwrapped if it is not there.
 func (c *keyCache) read(t testing.TB, i int) (hit bool) {
 	t.Helper()
-	w, keyContext, want := testKey(i)
-	got, q := c.lookup(w, keyContext)
+	h, keyContext, want := testKey(i)
+	got, q := c.lookup(h, keyContext)
 	if got == nil {
 		c.keep(q, want)
 		return false
 	}
-	if !bytes.Equal(got, want) {
-		t.Fatalf("%d: got the key %s", i, got)
+	if *got != *want {
+		t.Fatalf("%d: got the key %s", i, got.data)
 	}
-	clear(got) // a copy, or else the next hit fails
+	got.wipe() // a copy, or else the next hit fails
 	return true
 }
 
@@ -61,11 +67,11 @@ func (c *keyCache) count() int {
 // held returns the very entry of key i.
 func (c *keyCache) held(t testing.TB, i int) *cachedKey {
 	t.Helper()
-	w, keyContext, _ := testKey(i)
+	h, keyContext, _ := testKey(i)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	k := c.keys[newKeyID(w, keyContext)]
-	if k == nil || k.dataKey == [32]byte{} {
+	k := c.keys[newKeyID(h, keyContext)]
+	if k == nil || k.keys == (objectKeys{}) {
 		t.Fatalf("%d is not in the cache", i)
 	}
 	return k
@@ -73,7 +79,7 @@ func (c *keyCache) held(t testing.TB, i int) *cachedKey {
 
 func wantWiped(t testing.TB, what string, k *cachedKey) {
 	t.Helper()
-	if k.dataKey != [32]byte{} {
+	if k.keys != (objectKeys{}) {
 		t.Errorf("%s: the key is still there", what)
 	}
 }
@@ -153,11 +159,11 @@ func TestKeyCacheExpires(t *testing.T) {
 func TestKeyCacheSlowVault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCache(t, 10, time.Minute)
-		w, keyContext, dataKey := testKey(1)
-		_, slow := c.lookup(w, keyContext)
+		h, keyContext, keys := testKey(1)
+		_, slow := c.lookup(h, keyContext)
 		time.Sleep(40 * time.Second)
 		c.read(t, 2)
-		c.keep(slow, dataKey)
+		c.keep(slow, keys)
 		k := c.held(t, 1)
 		time.Sleep(20 * time.Second)
 		if !c.read(t, 2) || c.read(t, 1) {
@@ -165,18 +171,18 @@ func TestKeyCacheSlowVault(t *testing.T) {
 		}
 		wantWiped(t, "slow", k)
 
-		_, late := c.lookup(w, keyContext)
+		_, late := c.lookup(h, keyContext)
 		c.forget()
-		_, lost := c.lookup(w, keyContext)
+		_, lost := c.lookup(h, keyContext)
 		c.forget()
-		c.keep(late, dataKey)
-		c.keep(lost, dataKey)
+		c.keep(late, keys)
+		c.keep(lost, keys)
 		if c.count() != 0 {
 			t.Error("an answer from before all was forgotten is kept")
 		}
-		_, late = c.lookup(w, keyContext)
+		_, late = c.lookup(h, keyContext)
 		time.Sleep(time.Minute)
-		c.keep(late, dataKey)
+		c.keep(late, keys)
 		if c.count() != 0 {
 			t.Error("an answer that has its age is kept")
 		}
@@ -233,18 +239,22 @@ func checkModel(t *rapid.T) {
 	answered := map[string]time.Time{} // when Vault was asked last, of what may be kept
 	t.Repeat(map[string]func(*rapid.T){
 		"read": func(t *rapid.T) {
-			w := &wrappedKey{version: rapid.Uint32Range(1, 2).Draw(t, "version"), ciphertext: slices.Repeat([]byte{1}, rapid.IntRange(48, 50).Draw(t, "length"))}
+			h := new(header)
+			h.wrapped = wrappedKey{version: rapid.Uint32Range(1, 2).Draw(t, "version"), ciphertext: slices.Repeat([]byte{1}, rapid.IntRange(48, 50).Draw(t, "length"))}
 			keyContext := bytes.Repeat([]byte{1}, 32)
 			keyContext[31] = rapid.ByteRange(1, 3).Draw(t, "context")
-			id := fmt.Sprint(w.version, len(w.ciphertext), keyContext[31])
-			got, q := c.lookup(w, keyContext)
-			if at, may := answered[id]; got != nil && (!may || time.Since(at) >= age || string(got) != fmt.Sprintf("%32s", id)) {
-				t.Fatalf("%s: got %q", id, got)
+			h.immutable.micros = rapid.Uint64Range(1, 2).Draw(t, "micros")
+			id := fmt.Sprint(h.wrapped.version, len(h.wrapped.ciphertext), keyContext[31], h.immutable.micros)
+			got, q := c.lookup(h, keyContext)
+			if at, may := answered[id]; got != nil && (!may || time.Since(at) >= age || *got != *keysOf("%32s", id)) {
+				t.Fatalf("%s: got %q", id, got.data)
 			}
 			if got == nil {
 				open = append(open, &asking{id: id, q: q, at: time.Now()})
 			}
-			clear(got)
+			if got != nil {
+				got.wipe()
+			}
 		},
 		"answer": func(t *rapid.T) {
 			if len(open) == 0 {
@@ -253,7 +263,7 @@ func checkModel(t *rapid.T) {
 			i := rapid.IntRange(0, len(open)-1).Draw(t, "which")
 			a := open[i]
 			open = slices.Delete(open, i, i+1)
-			c.keep(a.q, fmt.Appendf(nil, "%32s", a.id))
+			c.keep(a.q, keysOf("%32s", a.id))
 			if !a.lost && a.at.After(answered[a.id]) {
 				answered[a.id] = a.at
 			}
@@ -302,16 +312,16 @@ func TestKeyCacheAllocations(t *testing.T) {
 	c := newTestCache(t, 1, time.Hour)
 	defer c.forget()
 	c.read(t, 1)
-	w, keyContext, _ := testKey(1)
+	h, keyContext, keys := testKey(1)
 	if n := testing.AllocsPerRun(100, func() {
-		if dataKey, _ := c.lookup(w, keyContext); dataKey == nil {
+		if keys, _ := c.lookup(h, keyContext); keys == nil {
 			t.Fatal("a miss")
 		}
 	}); n > 1 {
 		t.Errorf("a hit makes %v allocations", n)
 	}
 	var off *keyCache
-	if n := testing.AllocsPerRun(100, func() { off.keep(question{}, w.ciphertext); off.lookup(w, keyContext); off.forget() }); n > 0 {
+	if n := testing.AllocsPerRun(100, func() { off.keep(question{}, keys); off.lookup(h, keyContext); off.forget() }); n > 0 {
 		t.Errorf("without a cache: %v allocations", n)
 	}
 }
@@ -324,7 +334,8 @@ func TestKeyCachePrints(t *testing.T) {
 	}
 	defer s.ForgetKeys()
 	s.cache.read(t, 7)
-	_, _, dataKey := testKey(7)
+	_, _, keys := testKey(7)
+	dataKey := keys.data[:]
 	decimal := strings.Trim(fmt.Sprint(dataKey), "[]")
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%p"} {
 		for _, x := range []any{s, *s, &s, []*Store{s}, struct{ s *Store }{s}} {

@@ -52,27 +52,41 @@ func (s *Store) wrap(ctx context.Context, name string, dataKey []byte) (wrappedK
 
 func wrapError(err error) error { return fmt.Errorf("wrap data key: %w", &keyError{err}) }
 
-// unwrap returns the data key of an object, having made sure that the immutable
-// part of the header is what was made with it. It asks Vault unless the data key is
-// in the cache.
-func (s *Store) unwrap(ctx context.Context, name string, h *header) ([]byte, error) {
+// objectKeys are the data key of an object and the segment key of its body.
+type objectKeys struct {
+	data, body [segment.KeySize]byte
+}
+
+func (k *objectKeys) wipe() { *k = objectKeys{} }
+
+// unwrap returns the keys of an object, which the caller wipes, having made sure that the
+// immutable part of the header is what was made with them. It asks Vault unless
+// that was done of the very same header before, and its keys are in the cache.
+func (s *Store) unwrap(ctx context.Context, name string, h *header) (*objectKeys, error) {
 	if err := s.checkKeyName(h); err != nil {
 		return nil, err
 	}
 	keyContext := s.keyContext(name)
-	dataKey, q := s.cache.lookup(&h.wrapped, keyContext)
-	if dataKey == nil {
-		var err error
-		if dataKey, err = s.askVault(ctx, h, keyContext); err != nil {
-			return nil, err
-		}
+	cached, q := s.cache.lookup(h, keyContext)
+	if cached != nil {
+		return cached, nil
 	}
-	if err := h.immutable.check(dataKey, keyContext); err != nil {
-		clear(dataKey)
+	dataKey, err := s.askVault(ctx, h, keyContext)
+	if err != nil {
 		return nil, err
 	}
-	s.cache.keep(q, dataKey)
-	return dataKey, nil
+	defer clear(dataKey)
+	if err := h.immutable.check(dataKey, keyContext); err != nil {
+		return nil, err
+	}
+	bodyKey, err := segment.DeriveKey(dataKey, h.immutable.prefix, bodyInfo)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(bodyKey)
+	keys := &objectKeys{[segment.KeySize]byte(dataKey), [segment.KeySize]byte(bodyKey)}
+	s.cache.keep(q, keys)
+	return keys, nil
 }
 
 // askVault returns what a header's wrapped key holds, of the length of a data key.
@@ -129,7 +143,8 @@ func (im *immutable) mac(dataKey, keyContext []byte) ([]byte, error) {
 	}
 	defer clear(key)
 	h := hmac.New(sha256.New, key)
-	h.Write(im.authenticated())
+	var room [sealedAt + maxSealed]byte
+	h.Write(im.appendAuthenticated(room[:0]))
 	h.Write(keyContext)
 	return h.Sum(nil), nil
 }
@@ -146,7 +161,7 @@ func (im *immutable) sealMetadata(dataKey, encoded []byte) error {
 	}
 	// The associated data includes the length of what is not sealed yet.
 	im.sealed = make([]byte, len(encoded)+aead.Overhead())
-	im.sealed = aead.Seal(im.sealed[:0], make([]byte, aead.NonceSize()), encoded, im.authenticated()[:sealedAt])
+	im.sealed = aead.Seal(im.sealed[:0], make([]byte, aead.NonceSize()), encoded, im.appendAuthenticated(nil)[:sealedAt])
 	return nil
 }
 
@@ -158,7 +173,7 @@ func (im *immutable) openMetadata(dataKey []byte) (Metadata, error) {
 	if err != nil {
 		return nil, err
 	}
-	encoded, err := aead.Open(nil, make([]byte, aead.NonceSize()), im.sealed, im.authenticated()[:sealedAt])
+	encoded, err := aead.Open(nil, make([]byte, aead.NonceSize()), im.sealed, im.appendAuthenticated(nil)[:sealedAt])
 	if err != nil {
 		return nil, atrest.ErrTampered
 	}
@@ -178,6 +193,11 @@ func metadataAEAD(dataKey []byte) (cipher.AEAD, error) {
 		return nil, err
 	}
 	return cipher.NewGCM(block)
+}
+
+// openingCipher is that of a body whose header has been authenticated.
+func (s *Store) openingCipher(keys *objectKeys, im *immutable) (*segment.Cipher, error) {
+	return segment.KeyedCipher(keys.body[:], im.prefix, im.segmentSize, s.pool)
 }
 
 func (s *Store) bodyCipher(dataKey []byte, im *immutable) (*segment.Cipher, error) {

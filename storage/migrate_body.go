@@ -15,8 +15,8 @@ import (
 
 // openSealed returns the body of an object as it is stored. It does not end
 // before all of it has been authenticated.
-func (s *Store) openSealed(ctx context.Context, entry *backend.Entry, h *header, dataKey []byte) (sealed, error) {
-	cipher, err := s.bodyCipher(dataKey, &h.immutable)
+func (s *Store) openSealed(ctx context.Context, entry *backend.Entry, h *header, keys *objectKeys) (sealed, error) {
+	cipher, err := s.openingCipher(keys, &h.immutable)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +70,8 @@ func sealedWhole(cipher *segment.Cipher, src io.Reader, size int64) (sealed, err
 }
 
 // readThrough reads a body to its end, through decryption.
-func (s *Store) readThrough(ctx context.Context, entry *backend.Entry, h *header, dataKey []byte) error {
-	cipher, err := s.bodyCipher(dataKey, &h.immutable)
+func (s *Store) readThrough(ctx context.Context, entry *backend.Entry, h *header, keys *objectKeys) error {
+	cipher, err := s.openingCipher(keys, &h.immutable)
 	if err != nil {
 		return err
 	}

@@ -80,23 +80,21 @@ func (m *migration) rekeyed(ctx context.Context, entry *backend.Entry) ([]byte, 
 	}
 	dstErr := m.dst.checkKeyName(h)
 	if dstErr == nil {
-		var dataKey []byte
-		if dataKey, dstErr = m.dst.unwrap(ctx, entry.Name, h); dstErr == nil {
-			clear(dataKey)
+		if dstErr = m.dst.opens(ctx, entry.Name, h); dstErr == nil {
 			return nil, nil
 		}
 		if isFatal(ctx, dstErr) || m.src.checkKeyName(h) != nil {
 			return nil, fmt.Errorf("destination: %w", dstErr)
 		}
 	}
-	dataKey, err := m.src.unwrap(ctx, entry.Name, h)
+	keys, err := m.src.unwrap(ctx, entry.Name, h)
 	if err != nil {
 		return nil, fmt.Errorf("source: %w", err)
 	}
-	defer clear(dataKey)
-	header, err := m.dst.adopt(ctx, entry.Name, h, dataKey)
+	defer keys.wipe()
+	header, err := m.dst.adopt(ctx, entry.Name, h, keys.data[:])
 	if err == nil {
-		err = m.dst.opens(ctx, entry.Name, header)
+		err = m.dst.opensAgain(ctx, entry.Name, header)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("destination: %w", err)
@@ -104,15 +102,22 @@ func (m *migration) rekeyed(ctx context.Context, entry *backend.Entry) ([]byte, 
 	return header, nil
 }
 
-// opens makes sure that s can open a header. In place, the old one is the only copy
-// of the data key that can be opened, so it does not go before.
-func (s *Store) opens(ctx context.Context, name string, header []byte) error {
+// opensAgain makes sure that s can open a header that it has made. In place, the old one is
+// the only copy of the data key that can be opened, so it does not go before.
+func (s *Store) opensAgain(ctx context.Context, name string, header []byte) error {
 	h, err := parseHeader(header)
 	if err != nil {
 		return err
 	}
-	dataKey, err := s.unwrap(ctx, name, h)
-	clear(dataKey)
+	return s.opens(ctx, name, h)
+}
+
+// opens authenticates a header.
+func (s *Store) opens(ctx context.Context, name string, h *header) error {
+	keys, err := s.unwrap(ctx, name, h)
+	if err == nil {
+		keys.wipe()
+	}
 	return err
 }
 

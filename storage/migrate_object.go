@@ -157,7 +157,7 @@ func (t *transfer) same(ctx context.Context, target, source *backend.Entry) (boo
 	}
 	found, err := parseHeader(target.Header)
 	if err != nil || target.Size != source.Size ||
-		!bytes.Equal(found.immutable.authenticated(), have.immutable.authenticated()) {
+		!bytes.Equal(found.immutable.appendAuthenticated(nil), have.immutable.appendAuthenticated(nil)) {
 		return false, nil
 	}
 	err = t.check(ctx, target, found)
@@ -173,11 +173,11 @@ func (t *transfer) same(ctx context.Context, target, source *backend.Entry) (boo
 
 // check authenticates an object of dst, its header or, with ReadBack, all of it.
 func (t *transfer) check(ctx context.Context, target *backend.Entry, h *header) error {
-	dataKey, err := t.dst.unwrap(ctx, t.name, h)
+	keys, err := t.dst.unwrap(ctx, t.name, h)
 	if err != nil {
 		return err
 	}
-	defer clear(dataKey)
+	defer keys.wipe()
 	if !t.opts.ReadBack {
 		return nil
 	}
@@ -186,7 +186,7 @@ func (t *transfer) check(ctx context.Context, target *backend.Entry, h *header) 
 		return err
 	}
 	defer release()
-	return t.dst.readThrough(ctx, target, h, dataKey)
+	return t.dst.readThrough(ctx, target, h, keys)
 }
 
 // copy puts the source in the place of target, which is nil where there is
@@ -218,12 +218,12 @@ func (t *transfer) put(ctx context.Context, source, target *backend.Entry) error
 	if err != nil {
 		return fmt.Errorf("source: %w", err)
 	}
-	dataKey, err := t.src.unwrap(ctx, t.name, h)
+	keys, err := t.src.unwrap(ctx, t.name, h)
 	if err != nil {
 		return fmt.Errorf("source: %w", err)
 	}
-	defer clear(dataKey)
-	header, err := t.dst.adopt(ctx, t.name, h, dataKey)
+	defer keys.wipe()
+	header, err := t.dst.adopt(ctx, t.name, h, keys.data[:])
 	if err != nil {
 		return fmt.Errorf("destination: %w", err)
 	}
@@ -232,7 +232,7 @@ func (t *transfer) put(ctx context.Context, source, target *backend.Entry) error
 		return err
 	}
 	defer release()
-	body, err := t.src.openSealed(ctx, source, h, dataKey)
+	body, err := t.src.openSealed(ctx, source, h, keys)
 	if err != nil {
 		return fmt.Errorf("source: %w", err)
 	}

@@ -46,7 +46,9 @@ func busy(t *testing.T, s *Store) (release func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.puts.Patience, s.putsIfAbsent.Patience = time.Hour, time.Hour
+	for _, g := range []*putGroup{s.puts, s.putsIfAbsent} {
+		g.Patience, g.MaxYoung = time.Hour, 1
+	}
 	var puts sync.WaitGroup
 	release = sync.OnceFunc(func() {
 		if err := tx.Rollback(context.Background()); err != nil {
@@ -62,23 +64,18 @@ func busy(t *testing.T, s *Store) (release func()) {
 		VALUES ('held', gen_random_uuid(), 0, '', '')`), pgx.QueryExecModeExec); err != nil {
 		t.Fatal(err)
 	}
-	// One after the other, or two that come at once might share a statement.
-	started := 0
-	for _, cond := range []backend.Condition{{}, {IfAbsent: true}} {
-		for range groupsAtOnce {
-			puts.Go(func() {
-				if _, err := s.Put(t.Context(), "held", nil, strings.NewReader("body"), cond); err != nil && !errors.Is(err, atrest.ErrExists) {
-					t.Error(err)
-				}
-			})
-			started++
-			eventually(t, "a put waits for a lock", func() bool {
-				var n int
-				err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND strpos(query, $1) > 0`,
-					pgx.QueryExecModeExec, s.schema).Scan(&n)
-				return err == nil && n == started
-			})
-		}
+	for i, cond := range []backend.Condition{{}, {IfAbsent: true}} {
+		puts.Go(func() {
+			if _, err := s.Put(t.Context(), "held", nil, strings.NewReader("body"), cond); err != nil && !errors.Is(err, atrest.ErrExists) {
+				t.Error(err)
+			}
+		})
+		eventually(t, "a put waits for a lock", func() bool {
+			var n int
+			err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND strpos(query, $1) > 0`,
+				pgx.QueryExecModeExec, s.schema).Scan(&n)
+			return err == nil && n == i+1
+		})
 	}
 	return release
 }

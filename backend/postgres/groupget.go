@@ -40,16 +40,12 @@ func (l *lookup) long(size int64) bool { return min(int64(l.length), size-l.offs
 type getGroup = coalesce.Group[lookup, gotRow]
 
 // newGetGroup returns what gathers gets. That the pool bounds them is as with puts.
-//
-// They gather as soon as one statement is under way. With 8 / 64 / 256 callers, 64
-// connections and 2 cores, gets of 1 KiB whose keys are at hand were 16,200 / 28,500 / 37,700 a
-// second so, 16,900 / 27,700 / 34,300 with 2 statements, 15,600 / 26,000 / 32,200 with 4, and
-// 13,900 / 26,200 / 33,100 with 8.
 func (s *Store) newGetGroup() *getGroup {
 	return coalesce.New(coalesce.Config[lookup, gotRow]{
 		Send: s.getTogether, Alone: s.getAlone,
 		DropIn: func(lookup) {}, DropOut: func(gotRow) {},
-		MaxBatch: groupSize, MaxInFlight: math.MaxInt, Patience: groupPatience,
+		MaxBatch: groupSize, MaxInFlight: math.MaxInt, MaxYoung: groupsAtOnce, MinBeside: getsBeside,
+		Patience: groupPatience,
 	})
 }
 

@@ -128,21 +128,33 @@ func TestAloneLeaves(t *testing.T) {
 	})
 }
 
-// As many requests as MaxYoung says leave before calls gather.
+// Beside young requests, as many as MaxYoung says leave, of as many calls as MinBeside says.
 func TestMaxYoung(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := aloneEcho(time.Millisecond)
-		e.MaxYoung = 3
-		var wg sync.WaitGroup
-		for n := range 10 {
-			wg.Go(func() { e.check(t, t.Context(), n) })
-			synctest.Wait()
-		}
-		wg.Wait()
-		if e.sizes() != "alone alone alone 7" {
-			t.Errorf("batches of %s", e.sizes())
-		}
-	})
+	for _, c := range []struct {
+		young, beside int
+		want          string
+	}{
+		{3, 0, "alone alone alone 17"},
+		{3, 1, "alone alone alone 17"},
+		{3, 4, "alone 4 4 11"},
+		{2, 12, "alone 12 7"},
+		{2, 20, "alone 19"},
+		{1, 4, "alone 19"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			e := aloneEcho(time.Millisecond)
+			e.MaxYoung, e.MinBeside = c.young, c.beside
+			var wg sync.WaitGroup
+			for n := range 20 {
+				wg.Go(func() { e.check(t, t.Context(), n) })
+				synctest.Wait()
+			}
+			wg.Wait()
+			if e.sizes() != c.want {
+				t.Errorf("%+v: batches of %s", c, e.sizes())
+			}
+		})
+	}
 }
 
 // A call whose context has ended waits for the request that it shares, within limits.

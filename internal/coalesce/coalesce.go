@@ -47,6 +47,7 @@ type Config[In, Out any] struct {
 	MaxBatch    int           // calls in a request
 	MaxInFlight int           // requests under way
 	MaxYoung    int           // of these, young ones beside which nothing leaves; 0 is 1
+	MinBeside   int           // calls in a request that leaves beside a young one; 0 is 1
 	Patience    time.Duration // how long a request is young
 
 	// Linger is how long a call whose context has ended still waits for the request that
@@ -137,9 +138,10 @@ func (g *Group[In, Out]) enter(x *call[In, Out]) {
 	g.pump()
 }
 
-// idle tells whether a waiting call leaves at once. The caller holds g.mu.
+// idle tells whether those that wait leave at once. The caller holds g.mu.
 func (g *Group[In, Out]) idle() bool {
-	return g.inFlight < g.MaxInFlight && len(g.young) < max(g.MaxYoung, 1)
+	beside := len(g.young) < g.MaxYoung && len(g.waiting) >= g.MinBeside
+	return g.inFlight < g.MaxInFlight && (len(g.young) == 0 || beside)
 }
 
 // sendAlone makes a request in the goroutine of its only caller, where it may panic.
@@ -198,9 +200,9 @@ func (g *Group[In, Out]) linger(x *call[In, Out]) {
 	}
 }
 
-// pump launches waiting calls for as long as they should not wait: fewer than MaxYoung
-// young requests are under way, or they fill a batch, which would gain nothing from
-// waiting. The caller holds g.mu.
+// pump launches waiting calls for as long as they should not wait: no young request is
+// under way, or fewer than MaxYoung and MinBeside calls wait, or they fill a batch,
+// which would gain nothing from waiting. The caller holds g.mu.
 func (g *Group[In, Out]) pump() {
 	for len(g.waiting) > 0 && (g.idle() || g.inFlight < g.MaxInFlight && len(g.waiting) >= g.MaxBatch) {
 		n := min(len(g.waiting), g.MaxBatch)

@@ -87,8 +87,32 @@ type Cipher struct {
 //
 // It does not keep dataKey. A prefix that no writer produces is ErrTampered.
 func NewCipher(dataKey []byte, prefix Prefix, info string, segmentSize int, pool *Pool) (*Cipher, error) {
+	key, err := DeriveKey(dataKey, prefix, info)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(key)
+	return KeyedCipher(key, prefix, segmentSize, pool)
+}
+
+// DeriveKey returns the segment key, of 32 bytes, of which [KeyedCipher] makes the Cipher
+// that [NewCipher] returns. The caller wipes it.
+func DeriveKey(dataKey []byte, prefix Prefix, info string) ([]byte, error) {
 	if len(dataKey) != KeySize {
 		return nil, errors.New("segment: a data key is 32 bytes long")
+	}
+	key, err := hkdf.Key(sha256.New, dataKey, prefix[1:1+saltSize], info, KeySize)
+	if err != nil {
+		return nil, fmt.Errorf("segment: derive body key: %w", err)
+	}
+	return key, nil
+}
+
+// KeyedCipher is [NewCipher] for a key that [DeriveKey] has returned for the same prefix. It
+// does not keep it.
+func KeyedCipher(key []byte, prefix Prefix, segmentSize int, pool *Pool) (*Cipher, error) {
+	if len(key) != KeySize {
+		return nil, errors.New("segment: a segment key is 32 bytes long")
 	}
 	if segmentSize < MinSize || segmentSize > MaxSize {
 		return nil, fmt.Errorf("segment: segment size %d is not within %d to %d", segmentSize, MinSize, MaxSize)
@@ -96,11 +120,6 @@ func NewCipher(dataKey []byte, prefix Prefix, info string, segmentSize int, pool
 	if prefix[0] != PrefixSize {
 		return nil, atrest.ErrTampered
 	}
-	key, err := hkdf.Key(sha256.New, dataKey, prefix[1:1+saltSize], info, KeySize)
-	if err != nil {
-		return nil, fmt.Errorf("segment: derive body key: %w", err)
-	}
-	defer clear(key)
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, fmt.Errorf("segment: %w", err)
