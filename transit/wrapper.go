@@ -21,6 +21,11 @@ const (
 	// stuck: a black-holed connection, or a retry.
 	patience = 75 * time.Millisecond
 
+	// near is what a request takes at most, of the last few the fastest, to a Vault whose work
+	// and not the way to it takes the time. Of a farther one there are several requests
+	// under way, each a quarter of that time after the one before.
+	near = 5 * time.Millisecond
+
 	// maxInFlight bounds the requests of a kind under way, and with them what
 	// a slow or lost Vault is burdened with. Measured, 4 connections with full
 	// batches keep a Vault on two cores busy.
@@ -75,11 +80,11 @@ func Open(ctx context.Context, cfg Config) (*Wrapper, error) {
 	w := &Wrapper{vault: v, log: cfg.Logger, mount: cfg.Mount, key: cfg.Key, maxBatch: cfg.MaxBatch}
 	w.encrypts = coalesce.New(coalesce.Config[item, string]{
 		Send: w.encrypt, Alone: alone(w.encrypt), DropIn: item.wipe, DropOut: func(string) {},
-		MaxBatch: cfg.MaxBatch, MaxInFlight: maxInFlight, Patience: patience,
+		MaxBatch: cfg.MaxBatch, MaxInFlight: maxInFlight, Patience: patience, Near: near,
 	})
 	w.decrypts = coalesce.New(coalesce.Config[item, []byte]{
 		Send: w.decrypt, Alone: alone(w.decrypt), DropIn: item.wipe, DropOut: vaultclient.Wipe,
-		MaxBatch: cfg.MaxBatch, MaxInFlight: maxInFlight, Patience: patience,
+		MaxBatch: cfg.MaxBatch, MaxInFlight: maxInFlight, Patience: patience, Near: near,
 	})
 	if err := w.check(ctx, cfg.CreateKey); err != nil {
 		return nil, w.failed("open", err)

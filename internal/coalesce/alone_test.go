@@ -157,6 +157,66 @@ func TestMaxYoung(t *testing.T) {
 	}
 }
 
+// To where the way is long, requests leave while others are under way, as soon as that is known.
+func TestFar(t *testing.T) {
+	for _, c := range []struct {
+		took, near time.Duration
+		want       string
+	}{
+		{20500 * time.Microsecond, 0, "alone alone 20 19"},
+		{20500 * time.Microsecond, 21 * time.Millisecond, "alone alone 20 19"},
+		{20500 * time.Microsecond, 10 * time.Millisecond, "alone alone 5 5 5 5 5 5 5 4"},
+		{400 * time.Millisecond, 10 * time.Millisecond, "alone alone 39"}, // the patience is 75 ms
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			e := aloneEcho(c.took)
+			e.Near, e.MaxInFlight = c.near, 10
+			e.check(t, t.Context(), 0)
+			var wg sync.WaitGroup
+			for n := range 40 {
+				wg.Go(func() { e.check(t, t.Context(), n) })
+				synctest.Wait()
+				time.Sleep(time.Millisecond)
+			}
+			wg.Wait()
+			if e.sizes() != c.want {
+				t.Errorf("%+v: batches of %s", c, e.sizes())
+			}
+		})
+	}
+}
+
+// One fast request among the last ones tells that the way is not long.
+func TestNear(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEcho(20 * time.Millisecond)
+		e.Near = 10 * time.Millisecond
+		one := func() time.Duration {
+			e.check(t, t.Context(), 0)
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			return e.patience()
+		}
+		if got := one(); got != 5*time.Millisecond {
+			t.Errorf("far: %v", got)
+		}
+		e.took = time.Millisecond
+		if got := one(); got != e.Patience {
+			t.Errorf("near: %v", got)
+		}
+		e.took = 20 * time.Millisecond
+		for n := range 16 {
+			want := e.Patience
+			if n == 15 {
+				want = 5 * time.Millisecond
+			}
+			if got := one(); got != want {
+				t.Errorf("far again, %d: %v", n, got)
+			}
+		}
+	})
+}
+
 // A call whose context has ended waits for the request that it shares, within limits.
 func TestLinger(t *testing.T) {
 	for _, c := range []struct {

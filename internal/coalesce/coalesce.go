@@ -26,6 +26,8 @@ type Group[In, Out any] struct {
 	inFlight int
 	young    []*flight[In, Out] // those in flight that waiting calls have patience with, oldest first
 	overdue  *time.Timer        // set while calls wait; it ends the patience with the oldest
+	took     [16]time.Duration  // by the last requests
+	flown    int                // how many requests there were
 }
 
 // Config says how calls are made.
@@ -49,6 +51,11 @@ type Config[In, Out any] struct {
 	MaxYoung    int           // of these, young ones beside which nothing leaves; 0 is 1
 	MinBeside   int           // calls in a request that leaves beside a young one; 0 is 1
 	Patience    time.Duration // how long a request is young
+
+	// Near, unless it is 0, is what the fastest of the last requests takes longer than if it is
+	// the way there that takes the time. Then waiting for one to return costs more than it saves,
+	// and a request is young for a quarter of that time only.
+	Near time.Duration
 
 	// Linger is how long a call whose context has ended still waits for the request that
 	// it shares, to return what became of it. The request is told to end once all
@@ -220,15 +227,27 @@ func (g *Group[In, Out]) watch() {
 	if len(g.waiting) == 0 || len(g.young) == 0 || g.overdue != nil {
 		return
 	}
-	g.overdue = time.AfterFunc(time.Until(g.young[0].began.Add(g.Patience)), func() {
+	g.overdue = time.AfterFunc(time.Until(g.young[0].began.Add(g.patience())), func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.overdue = nil
-		for len(g.young) > 0 && time.Since(g.young[0].began) >= g.Patience {
+		for patience := g.patience(); len(g.young) > 0 && time.Since(g.young[0].began) >= patience; {
 			g.young = slices.Delete(g.young, 0, 1)
 		}
 		g.pump()
 	})
+}
+
+// patience is how long a request is young. The caller holds g.mu.
+func (g *Group[In, Out]) patience() time.Duration {
+	n := min(g.flown, len(g.took))
+	if g.Near == 0 || n == 0 {
+		return g.Patience
+	}
+	if fastest := slices.Min(g.took[:n]); fastest > g.Near {
+		return min(fastest/4, g.Patience)
+	}
+	return g.Patience
 }
 
 // launch makes one request of the calls. The caller holds g.mu.
@@ -299,5 +318,7 @@ func (g *Group[In, Out]) end(f *flight[In, Out]) {
 		g.young = slices.Delete(g.young, i, i+1)
 	}
 	g.inFlight--
+	g.took[g.flown%len(g.took)] = time.Since(f.began)
+	g.flown++
 	g.pump()
 }
