@@ -211,6 +211,9 @@ func readWhole(body io.Reader, size int) (sealed []byte, release func(), err err
 			return chunk, release, nil
 		}
 		defer release()
+		if len(chunk) > size {
+			return nil, nil, errors.New("the backend lent more than it was asked for")
+		}
 		begun = chunk
 	}
 	sealed = make([]byte, size)

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/atrest/atrest"
 	"github.com/atrest/atrest/backend/memory"
@@ -178,5 +181,51 @@ func TestManyEnds(t *testing.T) {
 		if good > 10 {
 			t.Errorf("%s: %d were put", what, good)
 		}
+	}
+}
+
+// TestPutManyWaits tells how long a secret waits for others, by a clock that goes on only while all
+// do: not at all once there are enough of them, else a millisecond, also if one comes after the other
+// without end. The names are invalid, so that nobody is asked who knows nothing of that clock.
+func TestPutManyWaits(t *testing.T) {
+	const none, most = time.Duration(0), time.Millisecond
+	repeat := func(pauses ...time.Duration) []time.Duration { return slices.Repeat(pauses, 100) }
+	s := newStore(t, storage.Config{Keys: struct{ storage.KeyWrapper }{newKeys(t, vault)}})
+	for _, c := range []struct {
+		what   string
+		pauses []time.Duration // after each secret
+		atOnce int             // four times as many as go together
+		want   time.Duration   // how long one waits at most
+	}{
+		{"alone", repeat(time.Hour), 512, most},
+		{"a few", repeat(0, 0, time.Hour), 512, most},
+		{"steady", repeat(most / 4), 512, most},
+		{"barely apart", repeat(most - 1), 512, most},
+		{"enough", repeat(0, 0, 0, 0, time.Hour), 20, none},
+		{"one at a time", repeat(most / 4), 1, none},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				came := make(chan time.Time, len(c.pauses))
+				secrets := func(yield func(storage.Secret, error) bool) {
+					for _, pause := range c.pauses {
+						came <- time.Now()
+						if !yield(storage.Secret{}, nil) {
+							return
+						}
+						time.Sleep(pause)
+					}
+				}
+				n, longest := 0, none
+				for _, err := range s.PutMany(t.Context(), secrets, &storage.ManyOptions{Concurrency: c.atOnce}) {
+					wantError(t, err, atrest.ErrInvalidName)
+					longest = max(longest, time.Since(<-came))
+					n++
+				}
+				if n != len(c.pauses) || longest != c.want {
+					t.Errorf("the longest that one of %d waited is %v; want %d and %v", n, longest, len(c.pauses), c.want)
+				}
+			})
+		})
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// chunksAtOnce is in how many parts of those that are put at a time PutMany works:
+	// chunksAtOnce is in how many parts of those that are put at a time PutMany works at least:
 	// while one is with Vault, which takes a request on one core, others are with the backend
 	// or being encrypted.
 	chunksAtOnce = 4
@@ -22,8 +22,8 @@ const (
 	// source is slower than Vault.
 	gatherTime = time.Millisecond
 
-	// batchContent is the longest content, in bytes, that goes to a [backend.PutBatcher].
-	batchContent = 15 << 10
+	// batchBody is the longest body, in bytes, that goes to a [backend.PutBatcher].
+	batchBody = 16 << 10
 )
 
 // A Secret is a small object, whole.
@@ -44,11 +44,12 @@ type Secret struct {
 // What was put stays when the loop ends early, and so may what was under way. What has been
 // yielded without an error is as durable as the backend makes it. secrets is read ahead
 // of the loop, and a secret's Content must not change until its Info was yielded. Two
-// of one name may be put in either order.
+// of one name may be put in either order. The end of ctx ends all but a wait of secrets itself,
+// which has to heed ctx on its own, and is called in another goroutine.
 func (s *Store) PutMany(ctx context.Context, secrets iter.Seq2[Secret, error], opts *ManyOptions) iter.Seq2[Info, error] {
 	atOnce := opts.concurrency()
-	chunks := min(chunksAtOnce, atOnce)
-	return many("put many", ordered(ctx, gathered(secrets, atOnce/chunks), chunks, s.putChunk))
+	size := max(atOnce/chunksAtOnce, 1)
+	return many("put many", ordered(ctx, gathered(secrets, size), atOnce/size, s.putChunk))
 }
 
 // A manyPut is one of the puts of a chunk. Once it has an error, nothing more is done for it.
@@ -135,7 +136,8 @@ func (s *Store) putDrafts(ctx context.Context, puts []*manyPut) {
 	batcher, ok := s.blobs.(backend.PutBatcher)
 	var small, others []*manyPut
 	for _, p := range puts {
-		if ok && len(p.secret.Content) <= batchContent && p.draft.cond.IfVersion == "" {
+		size, err := p.draft.cipher.SealedSize(int64(len(p.secret.Content)))
+		if ok && err == nil && size <= batchBody && p.draft.cond.IfVersion == "" {
 			small = append(small, p)
 		} else {
 			others = append(others, p)

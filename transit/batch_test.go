@@ -106,7 +106,17 @@ func TestWrapBatch(t *testing.T) {
 	}
 	dataKeys[empty] = nil
 	wire.count()
-	wrapped, errs := w.WrapBatch(t.Context(), dataKeys, contexts[:n-1])
+	for _, few := range [][][]byte{nil, contexts[:n-1], append(contexts[:n:n], []byte("one more"))} {
+		wrapped, errs := w.WrapBatch(t.Context(), dataKeys, few)
+		_, errs2 := w.RewrapBatch(t.Context(), make([]string, n), few)
+		for i, err := range append(errs, errs2...) {
+			if err == nil || !strings.Contains(err.Error(), "contexts given for 25") || wrapped[i%n] != "" {
+				t.Errorf("%d contexts: %v", len(few), err)
+			}
+		}
+	}
+	wire.count()
+	wrapped, errs := w.WrapBatch(t.Context(), dataKeys, contexts)
 	if got := wire.count(); got != 3 {
 		t.Errorf("%d requests for %d items", got, n)
 	}
@@ -114,7 +124,7 @@ func TestWrapBatch(t *testing.T) {
 		t.Fatalf("%d results, %d errors", len(wrapped), len(errs))
 	}
 	for i := range n {
-		if i == empty || i == n-1 {
+		if i == empty {
 			if errs[i] == nil || wrapped[i] != "" {
 				t.Errorf("item %d: %q, %v", i, wrapped[i], errs[i])
 			}
@@ -137,7 +147,7 @@ func TestRewrapBatchSizes(t *testing.T) {
 	}
 	wrapped := wrap(t, w, newDataKey(), "here")
 	_, errs := w.RewrapBatch(t.Context(), []string{wrapped, wrapped}, [][]byte{[]byte("here")})
-	if errs[0] != nil || errs[1] == nil {
+	if errs[0] == nil || errs[1] == nil {
 		t.Errorf("one context for two: %v", errs)
 	}
 }

@@ -2,7 +2,7 @@ package transit
 
 import (
 	"context"
-	"errors"
+	"fmt"
 )
 
 // WrapBatch is [Wrapper.Wrap] for many data keys at once, for imports: where many
@@ -17,8 +17,8 @@ import (
 // calls may run concurrently. Repeating a WrapBatch is safe.
 func (w *Wrapper) WrapBatch(ctx context.Context, dataKeys, keyContexts [][]byte) (wrapped []string, errs []error) {
 	return w.inBatches(ctx, encryptOp, len(dataKeys), func(i int) (item, error) {
-		if i >= len(keyContexts) {
-			return item{}, errors.New("no context given for this data key")
+		if len(keyContexts) != len(dataKeys) {
+			return item{}, fmt.Errorf("%d contexts given for %d data keys", len(keyContexts), len(dataKeys))
 		}
 		return item{secret: dataKeys[i], context: keyContexts[i]}, checkSizes(dataKeys[i], keyContexts[i])
 	})
@@ -38,8 +38,8 @@ func (w *Wrapper) WrapBatch(ctx context.Context, dataKeys, keyContexts [][]byte)
 // calls may run concurrently. Repeating a RewrapBatch is safe.
 func (w *Wrapper) RewrapBatch(ctx context.Context, wrapped []string, keyContexts [][]byte) (rewrapped []string, errs []error) {
 	return w.inBatches(ctx, rewrapOp, len(wrapped), func(i int) (item, error) {
-		if i >= len(keyContexts) {
-			return item{}, errors.New("no context given for this wrapped key")
+		if len(keyContexts) != len(wrapped) {
+			return item{}, fmt.Errorf("%d contexts given for %d wrapped keys", len(keyContexts), len(wrapped))
 		}
 		return item{wrapped: wrapped[i], context: keyContexts[i]}, checkWrapped(wrapped[i], keyContexts[i])
 	})

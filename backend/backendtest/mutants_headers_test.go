@@ -143,9 +143,21 @@ func headersMutants() []mutant {
 // lockInOrder takes a lock for each name, in the order of the batch, and gives
 // none back before the end.
 func lockInOrder(a *altered) {
+	lock := locks()
+	a.setHeaders = func(ctx context.Context, updates []backend.HeaderUpdate) []error {
+		for _, u := range updates {
+			defer lock(u.Name)()
+			time.Sleep(moment / 10)
+		}
+		return oneByOne(ctx, a.Blobs, updates)
+	}
+}
+
+// locks returns what takes the lock of a name, and returns what gives it back.
+func locks() func(name string) (unlock func()) {
 	var mu sync.Mutex
 	locks := make(map[string]*sync.Mutex)
-	lock := func(name string) *sync.Mutex {
+	of := func(name string) *sync.Mutex {
 		mu.Lock()
 		defer mu.Unlock()
 		if locks[name] == nil {
@@ -153,13 +165,9 @@ func lockInOrder(a *altered) {
 		}
 		return locks[name]
 	}
-	a.setHeaders = func(ctx context.Context, updates []backend.HeaderUpdate) []error {
-		for _, u := range updates {
-			l := lock(u.Name)
-			l.Lock()
-			defer l.Unlock()
-			time.Sleep(moment / 10)
-		}
-		return oneByOne(ctx, a.Blobs, updates)
+	return func(name string) func() {
+		l := of(name)
+		l.Lock()
+		return l.Unlock
 	}
 }

@@ -17,7 +17,7 @@ import (
 )
 
 func mutants() []mutant {
-	return slices.Concat(putMutants(), nameMutants(), getMutants(), chunkMutants(), conditionMutants(), headerMutants(), headersMutants(), copyMutants(), listMutants(), configMutants())
+	return slices.Concat(putMutants(), nameMutants(), getMutants(), chunkMutants(), conditionMutants(), headerMutants(), headersMutants(), batchMutants(), copyMutants(), listMutants(), configMutants())
 }
 
 // bodyOf alters the body of each Put.

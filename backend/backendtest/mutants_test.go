@@ -34,6 +34,7 @@ type altered struct {
 	get        func(ctx context.Context, name string, rng backend.Range, v backend.Version) (*backend.Object, error)
 	setHeader  func(ctx context.Context, u backend.HeaderUpdate) error
 	setHeaders func(ctx context.Context, updates []backend.HeaderUpdate) []error
+	putBatch   func(ctx context.Context, puts []backend.SmallPut) ([]backend.Version, []error)
 	copy       func(ctx context.Context, dst, src string, v backend.Version, header []byte, cond backend.Condition) (backend.Version, error)
 	delete     func(ctx context.Context, name string, cond backend.Condition) error
 	list       func(ctx context.Context, prefix, after string) iter.Seq2[backend.Entry, error]
@@ -71,6 +72,14 @@ func (a *altered) SetHeaders(ctx context.Context, updates []backend.HeaderUpdate
 		errs[i] = a.SetHeader(ctx, u)
 	}
 	return errs
+}
+
+// PutBatch puts one by one, so that what is wrong with Put is wrong with it too.
+func (a *altered) PutBatch(ctx context.Context, puts []backend.SmallPut) ([]backend.Version, []error) {
+	if a.putBatch != nil {
+		return a.putBatch(ctx, puts)
+	}
+	return putOneByOne(ctx, a.Put, puts)
 }
 
 func (a *altered) Copy(ctx context.Context, dst, src string, v backend.Version, header []byte, cond backend.Condition) (backend.Version, error) {
@@ -166,7 +175,7 @@ func TestSuiteFindsMutants(t *testing.T) {
 }
 
 // complaint is what a test says of its failure.
-var complaint = regexp.MustCompile(`(?m)^ +[a-z]+\.go:\d+: .*$`)
+var complaint = regexp.MustCompile(`(?m)^ +[a-z_]+\.go:\d+: .*$`)
 
 // tail is what fits on a screen.
 func tail(out []byte) []byte { return out[max(0, len(out)-2000):] }

@@ -138,6 +138,8 @@ func (s suite) groups() []group {
 		{"SetHeaderRaces", s.testSetHeaderRaces},
 		{"SetHeaders", s.testSetHeaders},
 		{"SetHeadersRaces", s.testSetHeadersRaces},
+		{"PutBatch", s.testPutBatch},
+		{"PutBatchRaces", s.testPutBatchRaces},
 		{"Copy", s.testCopy},
 		{"Delete", s.testDelete},
 		{"List", s.testList},

@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"encoding/binary"
+	"fmt"
+	"log/slog"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -16,6 +18,12 @@ type column struct {
 	*columnType
 	batch []object
 }
+
+// Format has tracers of statements print how many values there are and not the values.
+func (c column) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "%d values", len(c.batch)) }
+
+// LogValue is Format for log/slog.
+func (c column) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
 
 // A columnType is what the elements of a column are: of a type of PostgreSQL, each in its binary
 // format.
@@ -78,17 +86,20 @@ func (c column) appendTo(buf []byte) []byte {
 	return buf
 }
 
+// columnsKnown is noted of a connection that takes columns.
+const columnsKnown = "github.com/atrest/atrest/backend/postgres: columns"
+
 // knowColumns has a connection take columns as parameters, whichever way statements are
 // sent. pgx asks the functions of this list about values that are of none of the types that
 // it knows. To all others it makes no difference.
 func knowColumns(conn *pgx.Conn) {
-	const done = "github.com/atrest/atrest/backend/postgres: columns"
-	if conn.PgConn().CustomData()[done] != nil {
+	if conn.PgConn().CustomData()[columnsKnown] != nil {
 		return
 	}
 	types := conn.TypeMap()
-	types.TryWrapEncodePlanFuncs = slices.Insert(types.TryWrapEncodePlanFuncs, 0, planColumn)
-	conn.PgConn().CustomData()[done] = true
+	// A new slice, for who configures the pool may have given all connections the same one.
+	types.TryWrapEncodePlanFuncs = append([]pgtype.TryWrapEncodePlanFunc{planColumn}, types.TryWrapEncodePlanFuncs...)
+	conn.PgConn().CustomData()[columnsKnown] = true
 }
 
 // planColumn is a pgtype.TryWrapEncodePlanFunc. pgx wants to be told of a value of another type

@@ -3,6 +3,8 @@ package postgres
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/atrest/atrest/backend"
@@ -76,5 +78,43 @@ func BenchmarkSendBatch(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestColumnsPrint has a batch printed, as tracers of statements do: how many there are, and not what.
+func TestColumnsPrint(t *testing.T) {
+	t.Parallel()
+	c := column{bodyColumn, []object{{body: []byte("content")}, {body: []byte("content")}}}
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("query", "arg", c, "args", []any{c})
+	slog.New(slog.NewTextHandler(&log, nil)).Info("query", "arg", c, "args", []any{c})
+	for _, text := range []string{fmt.Sprint(c), fmt.Sprintf("%#v %+v %x", c, []any{c}, c), log.String()} {
+		if strings.Contains(text, "content") || strings.Contains(text, "636f6e") || strings.Contains(text, "Y29udGVudA") || len(text) > 600 {
+			t.Errorf("printed as %s", text)
+		}
+	}
+	if fmt.Sprint(c) != "2 values" {
+		t.Errorf("printed as %v", c)
+	}
+}
+
+// TestColumnsShareNothing has the owner of a pool give one list of functions to all connections.
+func TestColumnsShareNothing(t *testing.T) {
+	t.Parallel()
+	refuse := func(any) (pgtype.WrappedEncodePlanNextSetter, any, bool) { return nil, nil, false }
+	list := append(make([]pgtype.TryWrapEncodePlanFunc, 0, 10), refuse)
+	conn, err := newPool(t, server.URL()).Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	conn.Conn().TypeMap().TryWrapEncodePlanFuncs = list
+	delete(conn.Conn().PgConn().CustomData(), columnsKnown)
+	knowColumns(conn.Conn())
+	if got := conn.Conn().TypeMap().TryWrapEncodePlanFuncs; len(got) != 2 {
+		t.Errorf("%d functions", len(got))
+	}
+	if list[:2][1] != nil {
+		t.Error("the owner's list was written to")
 	}
 }

@@ -17,6 +17,7 @@ const (
 	unsent   moment = iota // the statement never arrives
 	sent                   // the server has it, and has not answered yet
 	answered               // the server has answered, and the answer never arrives
+	silent                 // nor does the end of the connection
 )
 
 // A cutter ends the connection, a real one, on which a text is sent first, at a
@@ -55,7 +56,7 @@ func (c *cutConn) Write(p []byte) (int, error) {
 	if c.when == unsent {
 		return len(p), c.Conn.Close()
 	}
-	c.cut.Store(c.when == answered) // before the answer can be there
+	c.cut.Store(c.when == answered || c.when == silent) // before the answer can be there
 	n, err := c.Conn.Write(p)
 	if c.when == sent {
 		c.Conn.Close() // the test looks at what comes of it
@@ -65,6 +66,9 @@ func (c *cutConn) Write(p []byte) (int, error) {
 
 func (c *cutConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	for c.cut.Load() && c.when == silent && err == nil {
+		n, err = c.Conn.Read(p)
+	}
 	if c.cut.Load() && n > 0 {
 		c.Conn.Close() // as above
 		return 0, io.EOF

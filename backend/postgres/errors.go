@@ -40,11 +40,14 @@ func describe(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return err
 	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("%w (%s)", ctx.Err(), err)
-	}
-	if lost, ok := errors.AsType[*lostAnswer](err); ok {
+	lost, isLost := errors.AsType[*lostAnswer](err)
+	switch {
+	case isLost && ctx.Err() != nil: // both, or it would look as if nothing was changed
+		return fmt.Errorf("%w: %w: %w", atrest.ErrUnavailable, ctx.Err(), lost)
+	case isLost:
 		return fmt.Errorf("%w: %w", atrest.ErrUnavailable, lost)
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w (%s)", ctx.Err(), err)
 	}
 	if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return describeConnect(connect, err)

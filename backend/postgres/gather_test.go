@@ -47,7 +47,7 @@ func busy(t *testing.T, s *Store) (release func()) {
 		t.Fatal(err)
 	}
 	for _, g := range []*putGroup{s.puts, s.putsIfAbsent} {
-		g.Patience, g.MaxYoung = time.Hour, 1
+		g.Patience, g.Near, g.MaxYoung = time.Hour, 0, 1
 	}
 	var puts sync.WaitGroup
 	release = sync.OnceFunc(func() {

@@ -45,7 +45,7 @@ func (s *Store) newGetGroup() *getGroup {
 		Send: s.getTogether, Alone: s.getAlone,
 		DropIn: func(lookup) {}, DropOut: func(gotRow) {},
 		MaxBatch: groupSize, MaxInFlight: math.MaxInt, MaxYoung: groupsAtOnce, MinBeside: getsBeside,
-		Patience: groupPatience,
+		Patience: groupPatience, Near: groupNear,
 	})
 }
 

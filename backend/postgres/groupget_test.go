@@ -60,7 +60,7 @@ func gathering(t *testing.T, s *Store, call func(i int), n int) (done func()) {
 	if _, err := tx.Exec(t.Context(), inSchema(s.schema, `LOCK TABLE @schema@.objects`), pgx.QueryExecModeExec); err != nil {
 		t.Fatal(err)
 	}
-	s.gets.Patience, s.gets.MaxYoung = time.Hour, 1
+	s.gets.Patience, s.gets.Near, s.gets.MaxYoung = time.Hour, 0, 1
 	var gets sync.WaitGroup
 	gets.Go(func() {
 		if _, err := s.Get(t.Context(), "nothing", backend.All, ""); !errors.Is(err, atrest.ErrNotFound) {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -25,6 +26,9 @@ func change(ctx context.Context, conn *pgx.Conn, send func(context.Context) erro
 	longer, cancelled, done := outliving(ctx, conn)
 	defer done()
 	if err := send(longer); err != nil {
+		if errors.Is(err, context.Canceled) && longer.Err() != nil {
+			return &lostAnswer{err.Error()} // nobody has answered, not even to the cancellation
+		}
 		return orLost(err)
 	}
 	if !cancelled() {

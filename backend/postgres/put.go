@@ -21,7 +21,7 @@ const inlineLimit = 256 << 10
 // Puts of up to 16 KiB, with no condition or IfAbsent, that are under way at once may share
 // a statement. Of those with one name the last is written, or the first if absent: the others
 // return as if they had come just before or after it. A put whose ctx ends then waits for
-// the statement, for 2 seconds at most, and returns ErrUnavailable if it does not know by
+// the statement, for 3 seconds at most, and returns ErrUnavailable if it does not know by
 // then what became of it.
 //
 // If the connection ends before the server has answered, Put looks for what it has

@@ -14,12 +14,12 @@ var _ backend.PutBatcher = (*Store)(nil)
 // up to 16 KiB, one after the other. What is longer is put by itself, as Put does it, and so is all
 // that the server refuses together.
 func (s *Store) PutBatch(ctx context.Context, puts []backend.SmallPut) ([]backend.Version, []error) {
-	b := &putBatch{s, puts, make([]backend.Version, len(puts)), make([]error, len(puts))}
+	b := &putBatch{s: s, puts: puts, versions: make([]backend.Version, len(puts)), errs: make([]error, len(puts))}
 	var shared [2][]int // without a condition, and only if absent
 	for i, p := range puts {
 		switch {
 		case len(p.Body) > groupBody:
-			b.alone(ctx, i)
+			b.others.Go(func() { b.long(ctx, i) })
 		case p.IfAbsent:
 			shared[1] = append(shared[1], i)
 		default:
@@ -33,6 +33,7 @@ func (s *Store) PutBatch(ctx context.Context, puts []backend.SmallPut) ([]backen
 			rest = rest[n:]
 		}
 	}
+	b.others.Wait()
 	return b.versions, b.errs
 }
 
@@ -42,9 +43,11 @@ type putBatch struct {
 	puts     []backend.SmallPut
 	versions []backend.Version
 	errs     []error
+	others   sync.WaitGroup // what goes on beside; the pool bounds how much at a time
 }
 
-func (b *putBatch) alone(ctx context.Context, i int) {
+// long puts one that is too long to be put with others.
+func (b *putBatch) long(ctx context.Context, i int) {
 	p := b.puts[i]
 	b.versions[i], b.errs[i] = b.s.Put(ctx, p.Name, p.Header, bytes.NewReader(p.Body), backend.Condition{IfAbsent: p.IfAbsent})
 }
@@ -65,16 +68,19 @@ func (b *putBatch) together(ctx context.Context, at []int, cond backend.Conditio
 	if len(objects) == 0 {
 		return
 	}
-	var alone sync.WaitGroup
-	defer alone.Wait()
 	for j, err := range b.s.putTogether(ctx, objects, cond) {
 		i, o := places[j], objects[j]
-		if err == errAlone {
-			// All of them, as a rule. The pool bounds how many go at a time.
-			alone.Go(func() { b.alone(ctx, i) })
+		if err == nil {
+			b.end(i, versionOf(o.id), nil)
 			continue
 		}
-		b.end(i, versionOf(o.id), b.s.settle(ctx, o.name, o.id, describe(ctx, err)))
+		// All of them, as a rule, and each may take its time.
+		b.others.Go(func() {
+			if err == errAlone {
+				err = b.s.putAlone(ctx, o, cond)
+			}
+			b.end(i, versionOf(o.id), b.s.settle(ctx, o.name, o.id, describe(ctx, err)))
+		})
 	}
 }
 

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/atrest/atrest"
 	"github.com/atrest/atrest/backend"
@@ -95,5 +97,28 @@ BEGIN IF NEW.name = 'n0003' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN 
 		if bad := i == 3; (errs[i] != nil) != bad || (versions[i] == "") != bad {
 			t.Errorf("%d: %q, %v", i, versions[i], errs[i])
 		}
+	}
+}
+
+// TestPutBatchLost cuts the connection before the server hears of the statement: all puts are looked
+// for at once.
+func TestPutBatchLost(t *testing.T) {
+	t.Parallel()
+	c := &cutter{text: "n0003", when: unsent}
+	s := newStore(t, newPool(t, server.URL()))
+	cut := elsewhere(s, newPool(t, server.URL(), c.intoPool))
+	var puts []backend.SmallPut
+	for i := range 100 {
+		puts = append(puts, backend.SmallPut{Name: fmt.Sprintf("n%04d", i), Body: []byte("body")})
+	}
+	start := time.Now()
+	versions, errs := cut.PutBatch(t.Context(), puts)
+	for i := range puts {
+		if !errors.Is(errs[i], atrest.ErrUnavailable) || !strings.Contains(errs[i].Error(), "may have been made") || versions[i] != "" {
+			t.Fatalf("%d: %q, %v, want an error that leaves it open", i, versions[i], errs[i])
+		}
+	}
+	if took := time.Since(start); c.cuts.Load() != 1 || took > 3*settleTime {
+		t.Errorf("it took %v, with %d connections cut", took, c.cuts.Load())
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -107,6 +108,46 @@ func TestLostRequest(t *testing.T) {
 		}()
 	}
 	wg.Wait()
+}
+
+// TestLostQuietly has a put made by a server of which nothing is heard any more, and then its
+// context end: what the caller is told leaves it open, however many share the statement.
+func TestLostQuietly(t *testing.T) {
+	t.Parallel()
+	for _, names := range [][]string{{"thing"}, {"thing", "b", "c", "d"}} {
+		t.Run(fmt.Sprint(len(names)), func(t *testing.T) {
+			t.Parallel()
+			c := &cutter{text: "thing", when: silent}
+			s := newStore(t, newPool(t, server.URL()))
+			cut := elsewhere(s, newPool(t, server.URL(), c.intoPool))
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			errs := make([]error, len(names))
+			put := func(i int) {
+				_, errs[i] = cut.Put(ctx, names[i], nil, strings.NewReader("body"), backend.Condition{})
+			}
+			var done func()
+			if len(names) == 1 {
+				var wg sync.WaitGroup
+				wg.Go(func() { put(0) })
+				done = wg.Wait
+			} else {
+				_, errs, done = together(t, cut, backend.Condition{}, names, func(int) context.Context { return ctx })
+			}
+			eventually(t, "the put is made", func() bool { return len(readList(t, s)) == len(names) })
+			start := time.Now()
+			cancel()
+			done()
+			for i, err := range errs {
+				if !errors.Is(err, context.Canceled) || !errors.Is(err, atrest.ErrUnavailable) || !strings.Contains(err.Error(), "may have been made") {
+					t.Errorf("put %d: %v, want an error that leaves it open", i, err)
+				}
+			}
+			if took := time.Since(start); took > groupLinger+time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
 }
 
 // TestLostDelete has a change that can't be told from that of others.
