@@ -27,12 +27,13 @@ const (
 
 // keyContext returns what binds a data key to this store and the object's name.
 func (s *Store) keyContext(name string) []byte {
-	h := sha256.New()
-	for _, part := range []string{contextLabel, s.id, name} {
-		h.Write(binary.BigEndian.AppendUint16(nil, uint16(len(part))))
-		h.Write([]byte(part))
+	b := make([]byte, 0, 2+len(contextLabel)+2+len(s.id)+2+len(name))
+	for _, part := range [...]string{contextLabel, s.id, name} {
+		b = binary.BigEndian.AppendUint16(b, uint16(len(part)))
+		b = append(b, part...)
 	}
-	return h.Sum(nil)
+	sum := sha256.Sum256(b)
+	return sum[:]
 }
 
 func newDataKey() []byte {
@@ -143,8 +144,7 @@ func (im *immutable) mac(dataKey, keyContext []byte) ([]byte, error) {
 	}
 	defer clear(key)
 	h := hmac.New(sha256.New, key)
-	var room [sealedAt + maxSealed]byte
-	h.Write(im.appendAuthenticated(room[:0]))
+	h.Write(im.appendAuthenticated(make([]byte, 0, sealedAt+len(im.sealed))))
 	h.Write(keyContext)
 	return h.Sum(nil), nil
 }
