@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/atrest/atrest"
 	"github.com/jackc/pgx/v5"
@@ -96,12 +97,60 @@ func (s *Store) migrate(ctx context.Context, conn *pgx.Conn, steps []string) (er
 	if have > len(steps) {
 		return s.checkVersion(have, len(steps))
 	}
+	missing := ""
 	for i := have; i < len(steps); i++ {
-		if err := execScript(ctx, conn, steps[i]+recordVersion(s.schema, i+1)); err != nil {
-			return err
-		}
+		missing += steps[i] + recordVersion(s.schema, i+1)
+	}
+	if err := execPatiently(ctx, conn, missing); err != nil {
+		return err
 	}
 	return commit(ctx, conn)
+}
+
+// How often a migration is tried that does not get the lock on a table, and the pause after
+// each such try. Variables, for tests.
+var (
+	migrationTries = 5
+	migrationPause = 2 * time.Second
+)
+
+// execPatiently runs the script of a migration inside of migrate's transaction, and again if
+// somebody else has a table locked for longer than the script's lock_timeout.
+//
+// Whoever comes to the table while the script waits for its lock has to wait too. In the pause
+// they all get on, since going back to the savepoint gives up what was locked. But it keeps the
+// advisory lock: programs that start at once try one after the other, and
+// with the pause after the last try too, the table is free for a while after every try.
+func execPatiently(ctx context.Context, conn *pgx.Conn, script string) error {
+	// The pause is not to be taken for a transaction that was forgotten.
+	err := execScript(ctx, conn, "SET LOCAL idle_in_transaction_session_timeout = 0; SAVEPOINT nothing_done")
+	if err != nil {
+		return err
+	}
+	remedy := ""
+	for range migrationTries {
+		err = execScript(ctx, conn, script)
+		if !isCode(err, codeLockTimeout) {
+			break
+		}
+		remedy = "; somebody keeps a table locked, for example pg_dump or a long transaction: start again when that is done"
+		if pauseErr := pauseUnlocked(ctx, conn); pauseErr != nil {
+			err = pauseErr
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w%s", err, remedy)
+	}
+	return nil
+}
+
+// pauseUnlocked undoes what the script of a migration has done so far, and then waits.
+func pauseUnlocked(ctx context.Context, conn *pgx.Conn) error {
+	if err := execScript(ctx, conn, "ROLLBACK TO SAVEPOINT nothing_done"); err != nil {
+		return err
+	}
+	return wait(ctx, migrationPause)
 }
 
 // versionInside returns the version of the schema, after making it and the table

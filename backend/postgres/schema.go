@@ -30,7 +30,8 @@ type Migration struct {
 	// Version is the version of the schema afterwards, counting from 1.
 	Version int
 	// SQL is a script that does it in one transaction and fails, changing
-	// nothing, if it was done before. It may be run with psql.
+	// nothing, if it was done before, or if somebody keeps a table locked that it
+	// changes: then run it again. It may be run with psql.
 	SQL string
 }
 

@@ -3,9 +3,10 @@
 -- than half of the time.
 
 -- What waits for the lock on the table holds up everybody who comes after. So where
--- somebody has the table for long, who makes a copy of the database for one, this fails,
--- and may be tried again.
-SET LOCAL lock_timeout = '10s';
+-- somebody has the table for longer, who makes a copy of the database for one, this fails
+-- soon, and may be run again. It is more than a second because that is
+-- deadlock_timeout, the time after which an autovacuum of the table is told to give way.
+SET LOCAL lock_timeout = '1500ms';
 
 -- From now on key_version is told by whoever writes a header. The values
 -- that are there stay, and no row is written.
