@@ -61,12 +61,30 @@ func (w *Wrapper) decrypt(ctx context.Context, items []item) ([][]byte, []error)
 	return keys, errs
 }
 
-// alone returns what sends one item.
-func alone[Out any](send func(context.Context, []item) ([]Out, []error)) func(context.Context, item) (Out, error) {
-	return func(ctx context.Context, x item) (Out, error) {
-		outs, errs := send(ctx, []item{x})
-		return outs[0], errs[0]
+// encryptOne sends a batch of one item: there alone is a reference, by which to know an answer
+// that got mixed up on its way, and nothing else would tell before the object is needed.
+func (w *Wrapper) encryptOne(ctx context.Context, x item) (string, error) {
+	wrapped, errs := w.encrypt(ctx, []item{x})
+	return wrapped[0], errs[0]
+}
+
+// decryptOne sends an item that is no batch, which takes Vault some 40 µs of 300 less. Of what was
+// decrypted the caller knows whether it is the right key.
+func (w *Wrapper) decryptOne(ctx context.Context, x item) ([]byte, error) {
+	data, err := ask[result](ctx, w.vault, vaultclient.Request{
+		Method: http.MethodPut, Path: w.mount + "/" + decryptOp.name + "/" + w.key, Capability: "update",
+		Body: vaultclient.RawBody(append(appendItem([]byte{'{'}, decryptOp, x), '}')),
+	})
+	if refused, ok := errors.AsType[*vaultclient.RefusedError](err); ok {
+		return nil, itemError(refused.Text)
 	}
+	switch {
+	case err != nil:
+		return nil, err
+	case data == nil || len(data.Plaintext) == 0:
+		return nil, vaultclient.Garbage("an answer without a plaintext")
+	}
+	return data.Plaintext, nil
 }
 
 // newKeys makes a batch that returns wrapped keys and checks each: what
@@ -184,12 +202,17 @@ func encodeBatch(op operation, nonce string, items []item) []byte {
 		}
 		b = append(b, `{"reference":"`+nonce+"-"...)
 		b = strconv.AppendInt(b, int64(i), 10)
-		b = append(b, `","context":"`...)
-		b = base64.StdEncoding.AppendEncode(b, x.context)
-		b = append(b, `","`+op.input+`":"`...)
-		b = append(b, x.wrapped...)
-		b = base64.StdEncoding.AppendEncode(b, x.secret)
-		b = append(b, `"}`...)
+		b = append(appendItem(append(b, `",`...), op, x), '}')
 	}
 	return append(b, `]}`...)
+}
+
+// appendItem appends the fields of an item that are not those of a batch.
+func appendItem(b []byte, op operation, x item) []byte {
+	b = append(b, `"context":"`...)
+	b = base64.StdEncoding.AppendEncode(b, x.context)
+	b = append(b, `","`+op.input+`":"`...)
+	b = append(b, x.wrapped...)
+	b = base64.StdEncoding.AppendEncode(b, x.secret)
+	return append(b, '"')
 }

@@ -79,11 +79,11 @@ func Open(ctx context.Context, cfg Config) (*Wrapper, error) {
 	}
 	w := &Wrapper{vault: v, log: cfg.Logger, mount: cfg.Mount, key: cfg.Key, maxBatch: cfg.MaxBatch}
 	w.encrypts = coalesce.New(coalesce.Config[item, string]{
-		Send: w.encrypt, Alone: alone(w.encrypt), DropIn: item.wipe, DropOut: func(string) {},
+		Send: w.encrypt, Alone: w.encryptOne, DropIn: item.wipe, DropOut: func(string) {},
 		MaxBatch: cfg.MaxBatch, MaxInFlight: maxInFlight, Patience: patience, Near: near,
 	})
 	w.decrypts = coalesce.New(coalesce.Config[item, []byte]{
-		Send: w.decrypt, Alone: alone(w.decrypt), DropIn: item.wipe, DropOut: vaultclient.Wipe,
+		Send: w.decrypt, Alone: w.decryptOne, DropIn: item.wipe, DropOut: vaultclient.Wipe,
 		MaxBatch: cfg.MaxBatch, MaxInFlight: maxInFlight, Patience: patience, Near: near,
 	})
 	if err := w.check(ctx, cfg.CreateKey); err != nil {
