@@ -44,7 +44,8 @@ func bodyComparisons(s settings) []comparison {
 				if err != nil {
 					return nil, err
 				}
-				return bodyWork(e.settings, direction == "encrypt", size.size, schemes, need)
+				largest := s.scaled(1<<30, 256<<20) // whose rate is that of larger ones
+				return bodyWork(e.settings, direction == "encrypt", min(size.size, largest), schemes, need)
 			}
 			all = append(all, c)
 		}
@@ -116,7 +117,7 @@ func bodyWork(s settings, encrypt bool, size int64, schemes map[string]scheme, n
 // bodyCrowd is a crowd of one. Large bodies are not repeated within a run.
 func bodyCrowd(src source, target time.Duration, op func() error) *crowd {
 	c := &crowd{callers: 1, target: target, op: func(context.Context, int64) error { return op() }}
-	if src.size >= 1<<30 {
+	if src.size >= 256<<20 {
 		c.perRun = 1
 	}
 	return c
