@@ -147,7 +147,7 @@ func (c *Cipher) Decrypt(src io.Reader, span Span) *Decrypter {
 
 // fill fetches the segments of a batch.
 func (d *Decrypter) fill(b *batch) error {
-	n, err := d.fetch(b, int(min(int64(len(b.buf)), d.left)))
+	n, err := d.fetch(b, int(min(int64(b.room), d.left)))
 	if err == io.EOF {
 		return fmt.Errorf("%w (body ends %d bytes early)", atrest.ErrTampered, d.left-int64(n))
 	} else if err != nil {

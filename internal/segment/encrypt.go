@@ -64,7 +64,7 @@ func (c *Cipher) Encrypt(src io.Reader) *Encrypter {
 func (e *Encrypter) fill(b *batch) error {
 	size := e.cipher.size
 	b.first, b.n, b.last = e.index, 0, false
-	for at := 0; at < len(b.buf); at += size {
+	for at := 0; at < b.room; at += size {
 		if e.index == maxSegments {
 			return fmt.Errorf("%w: more than 2^32 segments", atrest.ErrTooLarge)
 		}
