@@ -19,11 +19,13 @@ var remotes = []struct {
 	server string
 	delay  time.Duration
 }{
-	{"vault", time.Millisecond}, {"vault", 10 * time.Millisecond}, {"postgres", time.Millisecond},
+	{"vault", time.Millisecond}, {"vault", 10 * time.Millisecond},
+	{"postgres", time.Millisecond}, {"postgres", 10 * time.Millisecond},
+	{"both", time.Millisecond}, {"both", 10 * time.Millisecond},
 }
 
-// remoteComparisons are puts into PostgreSQL with one server behind a network, on
-// both sides by way of proxies, of which one delays.
+// remoteComparisons are puts into PostgreSQL with one server or both behind a network, on
+// both sides by way of proxies, of which some delay.
 func remoteComparisons() []comparison {
 	var all []comparison
 	for _, r := range remotes {
@@ -67,6 +69,9 @@ func newRemoteStore(ctx context.Context, e *env, server string, delay time.Durat
 		}
 	}()
 	delays := map[string]time.Duration{server: delay}
+	if server == "both" {
+		delays = map[string]time.Duration{"vault": delay, "postgres": delay}
+	}
 	vault, err := e.vault(ctx)
 	if err != nil {
 		return r, err

@@ -94,6 +94,7 @@ func TestAloneStuck(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { e.check(t, t.Context(), 0) })
 		synctest.Wait()
+		synctest.Wait()
 		e.took = time.Millisecond
 		start := time.Now()
 		e.check(t, t.Context(), 1)
@@ -193,8 +194,8 @@ func TestNear(t *testing.T) {
 		e.Near = 10 * time.Millisecond
 		one := func() time.Duration {
 			e.check(t, t.Context(), 0)
-			e.mu.Lock()
-			defer e.mu.Unlock()
+			e.Group.mu.Lock()
+			defer e.Group.mu.Unlock()
 			return e.patience()
 		}
 		if got := one(); got != 5*time.Millisecond {
