@@ -8,8 +8,10 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/atrest/atrest"
+	"github.com/atrest/atrest/backend"
 	"github.com/atrest/atrest/storage"
 )
 
@@ -161,4 +163,45 @@ func ExampleStore_PutMany() {
 			log.Printf("%s was not put: %v", info.Name, err)
 		}
 	}
+}
+
+func ExampleStore_GetMany() {
+	var (
+		ctx   context.Context
+		store *storage.Store
+	)
+	names := func(yield func(string, error) bool) {
+		for info, err := range store.List(ctx, &storage.ListOptions{Prefix: "app/", NamesOnly: true}) {
+			if !yield(info.Name, err) {
+				return
+			}
+		}
+	}
+	for got, err := range store.GetMany(ctx, names, nil) {
+		switch {
+		case err != nil && got.Info.Name == "":
+			log.Fatal(err) // nothing more comes
+		case err != nil:
+			log.Printf("%s can't be read: %v", got.Info.Name, err)
+		default:
+			fmt.Println(got.Info.Name, len(got.Content))
+		}
+	}
+}
+
+// Of the secrets that are read most, up to 10,000 are read without asking Vault again
+// for five minutes.
+func ExampleKeyCache() {
+	var (
+		blobs backend.Blobs
+		keys  storage.KeyWrapper
+	)
+	store, err := storage.New(storage.Config{
+		ID: "shop", Backend: blobs, Keys: keys,
+		KeyCache: storage.KeyCache{Keys: 10_000, MaxAge: 5 * time.Minute},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer store.ForgetKeys()
 }
