@@ -340,7 +340,7 @@ func TestKeyCachePrints(t *testing.T) {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%p"} {
 		for _, x := range []any{s, *s, &s, []*Store{s}, struct{ s *Store }{s}} {
 			text := fmt.Sprintf(verb, x)
-			for _, shown := range []string{string(dataKey), decimal, hex.EncodeToString(dataKey), base64.StdEncoding.EncodeToString(dataKey), "0x30, 0x30, 0x30"} {
+			for _, shown := range []string{string(dataKey), decimal, hex.EncodeToString(dataKey), hex.EncodeToString(keys.body[:]), string(keys.body[:]), base64.StdEncoding.EncodeToString(dataKey), "0x30, 0x30, 0x30"} {
 				if strings.Contains(strings.ToLower(text), strings.ToLower(shown)) {
 					t.Errorf("%s of %T shows the key: %s", verb, x, text)
 				}

@@ -114,7 +114,8 @@ func (w *Wrapper) Wrap(ctx context.Context, dataKey, keyContext []byte) (wrapped
 
 // Unwrap returns the data key in wrapped, which only succeeds with the
 // keyContext that it was wrapped with. The caller wipes the data key after
-// use.
+// use, and should be able to tell whether it is the right one, as package storage is, should
+// something between here and Vault mix up answers.
 //
 // Errors, beside those of every method: atrest.ErrTampered for a text that is
 // not Vault's, was altered, or belongs to another context or transit key;

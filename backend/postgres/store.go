@@ -80,7 +80,8 @@ var (
 // It returns ErrPlaintextConnection for a pool that might connect without TLS to
 // another machine, ErrSchemaVersion for tables that this program does not
 // know or may not update, ErrStorageMissing for tables that are missing and may not be
-// made, and ErrPermission where the role lacks a right.
+// made, ErrPermission where the role lacks a right, and ErrUnavailable where the server can't
+// be reached, or somebody keeps a table locked that has to be updated.
 func New(ctx context.Context, cfg Config) (*Store, error) {
 	s, err := open(ctx, cfg)
 	if err != nil {
